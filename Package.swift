@@ -1,0 +1,153 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Layers point downwards only (docs/architecture.md); ArchitectureTests compares every import with
+// the dependencies written here and with the arrows that are forbidden outright.
+
+let package = Package(
+    name: "berek",
+    products: [
+        .executable(name: "berek", targets: ["berek"]),
+        .library(name: "ProtocolCore", targets: ["ProtocolCore"]),
+        .library(name: "OpticalBench", targets: ["OpticalBench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // L0: no dependencies.
+        .target(name: "Quantities"),
+        .target(name: "CKernels"),
+        .target(name: "CSystemShims"),
+        .systemLibrary(
+            name: "CLibUSB", pkgConfig: "libusb-1.0", providers: [.apt(["libusb-1.0-0-dev"])]),
+        .systemLibrary(
+            name: "CLibGPIOD", pkgConfig: "libgpiod", providers: [.apt(["libgpiod-dev"])]),
+
+        // L1: ports to the host, data types of the link, facts about devices.
+        .target(name: "LinkTypes", dependencies: ["Quantities", "CSystemShims"]),
+        .target(name: "HostIO", dependencies: ["Quantities"]),
+        .target(
+            name: "DeviceProfiles",
+            dependencies: ["Quantities", .product(name: "Yams", package: "Yams")]),
+        .target(
+            name: "FirmwareProfiles", dependencies: ["DeviceProfiles"], path: "firmware-profiles",
+            exclude: ["README.md"], sources: ["FirmwareProfiles.swift"],
+            resources: [.embedInCode("profiles")]),
+
+        // L2: instrument ports, physics.
+        .target(
+            name: "Instruments",
+            dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles"]),
+        .target(name: "OpticalBench", dependencies: ["Quantities", "LinkTypes"]),
+
+        // L3: drivers, calibration, the event path, the protocol, Linux, emulation.
+        .target(
+            name: "TimeTaggers",
+            dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
+            path: "drivers/TimeTaggers"),
+        .target(
+            name: "PolarizationControllers",
+            dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
+            path: "drivers/PolarizationControllers"),
+        .target(
+            name: "SinglePhotonDetectors",
+            dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
+            path: "drivers/SinglePhotonDetectors"),
+        .target(
+            name: "Calibration", dependencies: ["Quantities", "LinkTypes", "Instruments"],
+            path: "calibration"),
+        .target(
+            name: "EventPipeline", dependencies: ["Quantities", "LinkTypes"]),
+        .target(name: "ProtocolCore", dependencies: ["Quantities", "LinkTypes", "CKernels"]),
+        .target(
+            name: "LinuxIO",
+            dependencies: ["Quantities", "HostIO", "CLibUSB", "CLibGPIOD", "CSystemShims"]),
+        .target(
+            name: "Emulated",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "OpticalBench",
+                "CSystemShims",
+            ],
+            path: "drivers/Emulated"),
+
+        // L4: the list of built-in drivers.
+        .target(
+            name: "Registry",
+            dependencies: [
+                "HostIO", "DeviceProfiles", "FirmwareProfiles", "Instruments", "TimeTaggers",
+                "PolarizationControllers", "SinglePhotonDetectors",
+            ],
+            path: "drivers/Registry"),
+
+        // L5: a node of the link.
+        .target(
+            name: "LinkService",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "LinuxIO", "DeviceProfiles",
+                "FirmwareProfiles", "Instruments", "OpticalBench", "EventPipeline",
+                "ProtocolCore", "Calibration", "Emulated", "Registry",
+                .product(name: "Yams", package: "Yams"),
+            ]),
+
+        // L6: the one executable.
+        .executableTarget(
+            name: "berek",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "LinuxIO", "DeviceProfiles",
+                "FirmwareProfiles", "Instruments", "EventPipeline", "ProtocolCore", "Calibration",
+                "Registry", "LinkService",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
+        // Tests.
+        .target(
+            name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
+        .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),
+        .testTarget(name: "LinkTypesTests", dependencies: ["LinkTypes", "TestSupport"]),
+        .testTarget(name: "HostIOTests", dependencies: ["HostIO", "TestSupport"]),
+        .testTarget(
+            name: "LinuxIOTests",
+            dependencies: ["LinuxIO", "HostIO", "CLibUSB", "CLibGPIOD", "TestSupport"]),
+        .testTarget(
+            name: "DeviceProfilesTests",
+            dependencies: ["DeviceProfiles", "FirmwareProfiles", "TestSupport"]),
+        .testTarget(name: "OpticalBenchTests", dependencies: ["OpticalBench", "TestSupport"]),
+        .testTarget(name: "EventPipelineTests", dependencies: ["EventPipeline", "TestSupport"]),
+        .testTarget(name: "ProtocolCoreTests", dependencies: ["ProtocolCore", "TestSupport"]),
+        .testTarget(
+            name: "TimeTaggersTests",
+            dependencies: ["TimeTaggers", "FirmwareProfiles", "TestSupport"]),
+        .testTarget(
+            name: "PolarizationControllersTests",
+            dependencies: ["PolarizationControllers", "FirmwareProfiles", "TestSupport"]),
+        .testTarget(
+            name: "SinglePhotonDetectorsTests",
+            dependencies: ["SinglePhotonDetectors", "FirmwareProfiles", "TestSupport"]),
+        .testTarget(
+            name: "EmulatedTests",
+            dependencies: ["Emulated", "FirmwareProfiles", "Registry", "TestSupport"]),
+        .testTarget(
+            name: "CalibrationTests", dependencies: ["Calibration", "OpticalBench", "TestSupport"]),
+        .testTarget(name: "LinkServiceTests", dependencies: ["LinkService", "TestSupport"]),
+        .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
+        .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),
+    ],
+    swiftLanguageModes: [.v6]
+)
+
+for target in package.targets where target.type != .system {
+    switch target.name {
+    case "CKernels", "CSystemShims":
+        target.cSettings = (target.cSettings ?? []) + [.treatAllWarnings(as: .error)]
+    default:
+        target.swiftSettings =
+            (target.swiftSettings ?? []) + [
+                .treatAllWarnings(as: .error),
+                .enableUpcomingFeature("ExistentialAny"),
+                .enableUpcomingFeature("MemberImportVisibility"),
+                .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+            ]
+    }
+}

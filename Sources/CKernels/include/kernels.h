@@ -1,0 +1,4 @@
+#ifndef BEREK_KERNELS_H
+#define BEREK_KERNELS_H
+#include <stdint.h>
+#endif
