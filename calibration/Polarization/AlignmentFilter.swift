@@ -60,6 +60,12 @@ public struct AlignmentFilter: Hashable, Sendable, Codable {
     /// The covariance of ω in rad².
     package var channelCovariance: SquareMatrix { covariance.block([0, 1, 2]) }
 
+    /// The variance of the visibility of Bob's Z (0) or X (1) ports.
+    package func visibilityVariance(basis: Int) -> Double {
+        let index = 3 + stack.parameterCount + basis
+        return covariance[index, index]
+    }
+
     /// Forgets the channel but keeps what was learnt about controller and receiver.
     package mutating func resetChannel(to newChannel: StokesRotation, deviation: Double) {
         channel = newChannel
@@ -151,15 +157,29 @@ public struct AlignmentFilter: Hashable, Sendable, Codable {
         return (score, information)
     }
 
-    /// The expected extra QBER for the link held at `settings`, and its standard deviations by ω.
+    /// The expected extra QBER for the link held at `settings`: the model's, plus what the
+    /// covariance of the link adds.
     package func expectedError(
         at settings: [Double], labels: DetectorLabels
     ) -> MisalignmentError {
         let link = stack.rotation(at: settings) * channel
         let nominal = MisalignmentError(link: link, labels: labels)
+        let spread = linkCovariance(at: settings)
         return MisalignmentError(
-            z: nominal.z + (covariance[1, 1] + covariance[2, 2]) / 4,
-            x: nominal.x + (covariance[0, 0] + covariance[2, 2]) / 4)
+            z: nominal.z + (spread[1, 1] + spread[2, 2]) / 4,
+            x: nominal.x + (spread[0, 0] + spread[2, 2]) / 4)
+    }
+
+    /// The remaining rotation from the target of `labels` at `settings`.
+    package func offset(at settings: [Double], labels: DetectorLabels) -> StokesVector {
+        let target = labels.targetDiagonal
+        let link = stack.rotation(at: settings) * channel
+        func flip(_ v: StokesVector) -> StokesVector {
+            StokesVector(v.s1 * target.s1, v.s2 * target.s2, v.s3 * target.s3)
+        }
+        return StokesRotation(
+            columns: flip(link.column1), flip(link.column2), flip(link.column3)
+        ).rotationVector
     }
 
     /// The rotation covariance of the whole link at `settings`: channel and controller together.
@@ -206,7 +226,9 @@ private struct State {
         result.channel = channel * StokesRotation(rotationVector: turn)
         let count = stack.parameterCount
         result.stack = stack.adding(step[3..<3 + count])
-        func bounded(_ v: Double) -> Double { max(0.3, min(RotationLikelihood.correlationLimit, v)) }
+        func bounded(_ v: Double) -> Double {
+            max(0.3, min(RotationLikelihood.correlationLimit, v))
+        }
         result.visibility.z = bounded(visibility.z + step[3 + count])
         result.visibility.x = bounded(visibility.x + step[4 + count])
         for axis in 0..<3 { result.change[axis] += turn[axis] }
