@@ -105,7 +105,8 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
         .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),
-        .testTarget(name: "LinkTypesTests", dependencies: ["LinkTypes", "Quantities", "TestSupport"]),
+        .testTarget(
+            name: "LinkTypesTests", dependencies: ["LinkTypes", "Quantities", "TestSupport"]),
         .testTarget(name: "HostIOTests", dependencies: ["HostIO", "Quantities", "TestSupport"]),
         .testTarget(
             name: "LinuxIOTests",

@@ -8,7 +8,9 @@ struct TimeTests {
         let ticks: UInt64 = 121_096_640_000_000_001
         #expect(period.picoseconds(of: 2) == 15_625)
         #expect(period.picoseconds(of: 900_000_000_000_001) == 7_031_250_000_000_007_812)
-        #expect(TickPeriod(numerator: 1, denominator: 256).picoseconds(of: ticks) == 473_033_750_000_000)
+        #expect(
+            TickPeriod(numerator: 1, denominator: 256).picoseconds(of: ticks) == 473_033_750_000_000
+        )
     }
 
     @Test func hostInstantsAddDurations() {
