@@ -10,7 +10,7 @@ func align(
 ) -> (estimate: PolarizationEstimate?, verdict: VerificationVerdict?, moves: Int, reason: String?) {
     var procedure = PolarizationAlignment(stack: link.nominal, configuration: configuration)
     var now = HostInstant.zero
-    func settings() -> [ActuatorSettings] {
+    func settings(_ link: SyntheticLink) -> [ActuatorSettings] {
         [ActuatorSettings(actuator: .polarizationController, values: link.mounts)]
     }
     func measure(_ request: MeasurementRequest, _ link: inout SyntheticLink) -> Measurement {
@@ -20,11 +20,11 @@ func align(
         now = now + .nanoseconds(Int64(seconds * 1e9))
         return Measurement(
             payload: .stateCounts(link.counts(detections: Double(request.detections))),
-            settings: settings(), started: started, finished: now, provenance: .emulated)
+            settings: settings(link), started: started, finished: now, provenance: .emulated)
     }
     var moves = 0
     var staged: StagedResult?
-    var observation = CalibrationObservation.started(snapshot, settings: settings())
+    var observation = CalibrationObservation.started(snapshot, settings: settings(link))
     for _ in 0..<200 {
         for action in procedure.step(observation) {
             switch action {

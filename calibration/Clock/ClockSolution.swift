@@ -90,13 +90,13 @@ public struct ClockSolution: Hashable, Sendable, Codable {
     public func rebased(to time: Picoseconds) -> Self {
         guard let here = position(of: time) else { return self }
         var result = self
-        let seconds = Double(time.rawValue - referenceTime.rawValue)
+        let elapsed = Double(time.rawValue - referenceTime.rawValue)
         result.referenceTime = time
         result.referenceSlot = here.slot
         result.referencePhase = -here.phase
         result.phaseVariance =
-            phaseVariance + 2 * covariance * seconds + stretchVariance * seconds * seconds
-        result.covariance = covariance + stretchVariance * seconds
+            phaseVariance + 2 * covariance * elapsed + stretchVariance * elapsed * elapsed
+        result.covariance = covariance + stretchVariance * elapsed
         return result
     }
 }

@@ -341,7 +341,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
             maximumDuration: configuration.maximumDuration)
     }
 
-    /// Passes when neither basis shows more errors than visibility and target explain (3.3
+    /// Passes when neither basis shows more errors than visibility and target explain (4
     /// standard deviations allowed) nor more than the configured QBER.
     public func verify(
         _ result: StagedResult, with measurement: Measurement
@@ -351,7 +351,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
             case .stateCounts(let counts) = measurement.payload
         else {
             return VerificationVerdict(
-                rule: rule, statistic: .infinity, threshold: 3.3, detections: 0)
+                rule: rule, statistic: .infinity, threshold: 4, detections: 0)
         }
         let agreement = BasisAgreement(counts)
         var worst = -Double.infinity
@@ -366,11 +366,13 @@ public struct PolarizationAlignment: CalibrationProcedure {
             let v = basis == 0 ? estimate.filter.visibilityZ : estimate.filter.visibilityX
             let allowed = (1 - v) / 2 + v * configuration.target
             let known = estimate.filter.visibilityVariance(basis: basis)
-            let deviation = (allowed * (1 - allowed) / total + known / 4).squareRoot()
+            // 0.1 % for what counts at dithers can not say about visibility at the null.
+            let deviation =
+                (allowed * (1 - allowed) / total + known / 4 + 1e-6).squareRoot()
             let excess = (errors / total - allowed) / deviation
             worst = max(worst, errors / total > configuration.maximumQBER ? .infinity : excess)
         }
         return VerificationVerdict(
-            rule: rule, statistic: worst, threshold: 3.3, detections: Int(agreement.total))
+            rule: rule, statistic: worst, threshold: 4, detections: Int(agreement.total))
     }
 }
