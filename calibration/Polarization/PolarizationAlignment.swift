@@ -16,6 +16,9 @@ public struct PolarizationAlignment: CalibrationProcedure {
     public struct Configuration: Hashable, Sendable {
         /// The 95 % quantile of the larger extra QBER at which the alignment is good enough.
         public var target: Double
+        /// The quantile that is still accepted when more rounds no longer help, as on a fibre that
+        /// drifts while it is aligned.
+        public var acceptable: Double
         /// Detections at each probe.
         public var probeDetections: Int
         /// The largest number of dither pairs.
@@ -34,12 +37,14 @@ public struct PolarizationAlignment: CalibrationProcedure {
         public var maximumQBER: Double
         /// A configuration; the defaults suit motorised wave plates.
         public init(
-            target: Double = 0.0015, probeDetections: Int = 500, maximumRounds: Int = 8,
+            target: Double = 0.0015, acceptable: Double = 0.005, probeDetections: Int = 500,
+            maximumRounds: Int = 8,
             moveDeviation: Double = 0.006, diffusion: Double = 0.005,
             settling: Duration = .milliseconds(50), maximumDuration: Duration = .seconds(5),
             verificationDetections: Int = 20_000, maximumQBER: Double = 0.08
         ) {
             self.target = target
+            self.acceptable = max(target, acceptable)
             self.probeDetections = probeDetections
             self.maximumRounds = maximumRounds
             self.moveDeviation = moveDeviation
@@ -72,6 +77,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
     private var rounds = 0
     private var misfits = 0
     private var detections = 0.0
+    private var quantiles: [Double] = []
     private var settingsMeasured = 0
     /// Margin of the range kept free by the null, and by probes and dithers.
     private static let nullMargin = 0.1
@@ -255,8 +261,10 @@ public struct PolarizationAlignment: CalibrationProcedure {
         let quantile = MisalignmentPosterior.quantile(
             0.95, mean: filter.offset(at: null.settings, labels: null.labels),
             covariance: covariance)
+        quantiles.append(quantile)
         // At least one pair: probes far from the null say nothing about the model near it.
-        if rounds >= 1, quantile <= configuration.target {
+        let isGood = rounds >= 1 && quantile <= configuration.target
+        if isGood || (isStalled && quantile <= configuration.acceptable) {
             phase = .nulling(null)
             return [
                 .move(
@@ -274,6 +282,14 @@ public struct PolarizationAlignment: CalibrationProcedure {
         let first = points.removeFirst()
         phase = .dithering(remaining: points)
         return measure(at: first, detections: ditherDetections())
+    }
+
+    /// Whether two more rounds gained less than a sixth, or no round is left.
+    private var isStalled: Bool {
+        guard rounds >= 3 else { return false }
+        let past = quantiles[quantiles.count - 3]
+        return rounds >= configuration.maximumRounds
+            || quantiles[quantiles.count - 1] > 0.83 * past
     }
 
     /// Settings that turn the link by ±(β, ±β, 0) about the null, smaller from round to round.
@@ -364,7 +380,8 @@ public struct PolarizationAlignment: CalibrationProcedure {
                 continue
             }
             let v = basis == 0 ? estimate.filter.visibilityZ : estimate.filter.visibilityX
-            let allowed = (1 - v) / 2 + v * configuration.target
+            let allowed =
+                (1 - v) / 2 + v * max(configuration.target, estimate.certificate.quantile95)
             let known = estimate.filter.visibilityVariance(basis: basis)
             // 0.1 % for what counts at dithers can not say about visibility at the null.
             let deviation =
