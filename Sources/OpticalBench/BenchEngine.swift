@@ -32,6 +32,42 @@ struct BenchTimeline {
     }
 }
 
+/// Pulses on their way to the tagger, in time order.
+struct PulseQueue {
+    private var pulses: [InputPulse] = []
+
+    /// Sorts in the pulses of one run, which overlap little with those already waiting, and empties
+    /// `run`.
+    mutating func merge(_ run: inout [InputPulse]) {
+        guard !run.isEmpty else { return }
+        run.sort { Self.isLater($1, $0) }
+        for pulse in run {
+            var index = pulses.count
+            pulses.append(pulse)
+            while index > 0, Self.isLater(pulses[index - 1], pulse) {
+                pulses[index] = pulses[index - 1]
+                index -= 1
+            }
+            pulses[index] = pulse
+        }
+        run.removeAll(keepingCapacity: true)
+    }
+
+    @inline(__always) private static func isLater(_ a: InputPulse, _ b: InputPulse) -> Bool {
+        a.time == b.time ? a.input > b.input : a.time > b.time
+    }
+
+    /// Removes the pulses up to and including `time`.
+    mutating func take(through time: Int64) -> [InputPulse] {
+        var count = pulses.count
+        while count > 0, pulses[count - 1].time.rawValue > time { count -= 1 }
+        let later = Array(pulses[count...])
+        pulses.removeSubrange(count...)
+        defer { pulses = later }
+        return pulses
+    }
+}
+
 /// The state of the bench and its only clock hand: everything up to and including `horizon` has
 /// happened.
 ///
@@ -56,7 +92,7 @@ final class BenchEngine {
     private let clock: SlotClock
     private var timeline = BenchTimeline()
     private var log = ClickLog()
-    private var waitingPulses: [InputPulse] = []
+    private var waitingPulses = PulseQueue()
     private var unresolvedTruths: [ClickTruth] = []
     private var truths: [ClickTruth] = []
     private let seed: UInt64
@@ -114,7 +150,7 @@ final class BenchEngine {
                 diodes[index].run(through: end, clock: clock, into: &log)
             }
             horizon = end
-            collectPulses()
+            waitingPulses.merge(&log.pulses)
             if log.isRecordingTruth { collectTruths() }
         }
     }
@@ -191,35 +227,9 @@ final class BenchEngine {
 
     // MARK: Results
 
-    /// Merges the new pulses of the four detectors into those waiting, which they overlap little.
-    private func collectPulses() {
-        guard !log.pulses.isEmpty else { return }
-        log.pulses.sort { ($0.time.rawValue, $0.input) < ($1.time.rawValue, $1.input) }
-        for pulse in log.pulses {
-            var index = waitingPulses.count
-            waitingPulses.append(pulse)
-            while index > 0, Self.isLater(waitingPulses[index - 1], pulse) {
-                waitingPulses[index] = waitingPulses[index - 1]
-                index -= 1
-            }
-            waitingPulses[index] = pulse
-        }
-        log.pulses.removeAll(keepingCapacity: true)
-    }
-
-    private static func isLater(_ a: InputPulse, _ b: InputPulse) -> Bool {
-        (a.time.rawValue, a.input) > (b.time.rawValue, b.input)
-    }
-
     func takePulses(through time: Int64) -> [InputPulse] {
         advance(through: time)
-        var count = waitingPulses.count
-        while count > 0, waitingPulses[count - 1].time.rawValue > time { count -= 1 }
-        let later = Array(waitingPulses[count...])
-        waitingPulses.removeSubrange(count...)
-        let taken = waitingPulses
-        waitingPulses = later
-        return taken
+        return waitingPulses.take(through: time)
     }
 
     func startRecordingTruth() {

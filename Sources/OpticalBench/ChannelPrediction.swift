@@ -81,7 +81,7 @@ public struct ChannelPrediction: Hashable, Sendable {
     public func meanDetections(state: QubitState, intensity: Int) -> [Double] {
         let shares = parameters.portShares(
             of: parameters.preparedStates[state.index], rotation: rotation)
-        let arriving = parameters.meanPhotonNumbers[intensity] * parameters.transmittance
+        let arriving = parameters.meanPhotonNumber(intensity: intensity) * parameters.transmittance
         return zip(shares, points).map { arriving * $0 * $1.efficiency }
     }
 

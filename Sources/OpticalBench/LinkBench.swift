@@ -30,7 +30,7 @@ public final class LinkBench {
 
     /// A bench at time zero, on which Alice sends `pattern` from slot 0 on.
     ///
-    /// Patterns may only use intensity classes that the configuration lists.
+    /// Intensity classes that the configuration does not list send nothing.
     /// Throws `BenchConfigurationError` if a value of `configuration` is out of range.
     public init(
         configuration: LinkBenchConfiguration = .metropolitan, pattern: any PulsePattern,

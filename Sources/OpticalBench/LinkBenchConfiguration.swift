@@ -38,7 +38,8 @@ public struct BenchConfigurationError: Error, Hashable, Sendable, CustomStringCo
 public struct SourceConfiguration: Hashable, Sendable {
     /// The time between pulses on Alice's clock.
     public var slotPeriod = Picoseconds(50_000)
-    /// The mean photon number of every intensity class leaving Alice, nominal.
+    /// The mean photon number of every intensity class leaving Alice, nominal. Classes that are not
+    /// listed are vacuum.
     public var meanPhotonNumbers = [0.5, 0.15]
     /// The relative standard deviation of the actual mean photon numbers, drawn once.
     public var intensitySpread = 0.005

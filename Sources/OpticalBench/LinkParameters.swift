@@ -74,6 +74,11 @@ public struct LinkParameters: Hashable, Sendable {
         }
     }
 
+    /// The mean photon number of intensity class `intensity`; classes that are not listed are vacuum.
+    public func meanPhotonNumber(intensity: Int) -> Double {
+        meanPhotonNumbers.indices.contains(intensity) ? meanPhotonNumbers[intensity] : 0
+    }
+
     /// The share of the light in the receiver that each port H, V, D, A gets from the state
     /// `stokes` at Alice when `rotation` lies between; sums to 1.
     public func portShares(of stokes: StokesVector, rotation: StokesRotation) -> [Double] {

@@ -17,7 +17,7 @@ struct PhotonProcess {
     private let pathDelays: [Int64]
     /// The mean of the candidates in a slot, not below the detected mean of any symbol.
     let bound: Double
-    /// The mean photon number of each class relative to the brightest.
+    /// The mean photon number of each of the 256 classes relative to the brightest.
     private let relativeIntensity: [Double]
     var schedule: TransmissionSchedule
     var eavesdropper: Eavesdropper
@@ -49,19 +49,17 @@ struct PhotonProcess {
         let brightest = parameters.meanPhotonNumbers.max() ?? 0
         let efficiency = parameters.detectors.reduce(0) { max($0, $1.maximumEfficiency) }
         bound = brightest * parameters.transmittance * efficiency
-        relativeIntensity = parameters.meanPhotonNumbers.map {
-            brightest > 0 ? $0 / brightest : 0
-        }
+        meanPhotonNumbers = (0..<256).map(parameters.meanPhotonNumber(intensity:))
+        relativeIntensity = meanPhotonNumbers.map { brightest > 0 ? $0 / brightest : 0 }
         preparedStates = parameters.preparedStates
         eavesdropper = Eavesdropper(seed: seed)
-        meanPhotonNumbers = parameters.meanPhotonNumbers
         // The first slot that leaves after bench time zero.
         let reading = oscillator.reading(0)
         nextSlot = reading <= 0 ? 0 : UInt64((reading + period - 1) / period)
         slotFraction = 0
         isHop = true
         nextArrival = arrival(of: nextSlot)
-        if bound <= 0 { nextArrival = .max }
+        if bound <= 0 { (nextSlot, nextArrival) = (.max, .max) }
     }
 
     /// When the light of `slot` enters the receiver.
@@ -91,6 +89,7 @@ struct PhotonProcess {
     private mutating func place(into diodes: inout [AvalancheProcess]) {
         let symbol = schedule.nextSymbol(at: nextSlot)
         let intensity = relativeIntensity[Int(symbol.intensity)]
+        guard intensity > 0 else { return }
         let draw = generator.uniform()
         var row = symbol.state.index
         let prepared = preparedStates[row]

@@ -74,7 +74,8 @@ public final class SourceMonitor: TaggerInputs {
 
     private func monitorPulse() -> InputPulse? {
         let symbol = engine.symbol(at: SlotIndex(nextSlot))
-        let mean = bound * engine.parameters.meanPhotonNumbers[Int(symbol.intensity)] / brightest
+        let mean =
+            bound * engine.parameters.meanPhotonNumber(intensity: Int(symbol.intensity)) / brightest
         let chance = exponentialMinus1(-mean) / exponentialMinus1(-bound)
         guard monitorGenerator.bernoulli(chance), nextEmission >= monitorDeadUntil else {
             return nil

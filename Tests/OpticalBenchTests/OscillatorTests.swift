@@ -18,7 +18,7 @@ import Testing
         #expect(oscillator.reading(at: seconds(3600)).rawValue == 3_600_045_000_000_000 + 250)
         // Half a sample spacing: 5 ms gain 62 500 ps.
         #expect(oscillator.reading(at: seconds(0.005)).rawValue == 5_000_062_500 + 250)
-        #expect(oscillator.reading(at: Picoseconds(-1_000_000)).rawValue == -1_000_013 + 251)
+        #expect(oscillator.reading(at: Picoseconds(-1_000_000)).rawValue == -1_000_013 + 250)
         #expect(abs(oscillator.fractionalFrequency(at: seconds(7)) - 12.5e-6) < 1e-9)
     }
 
