@@ -55,11 +55,10 @@ struct BlockAccount {
         IntensityCounts(signal: sifted.testErrors.signal, decoy: sifted.testErrors.decoy)
     }
 
-    /// The error rate to reconcile for: one error and two trials are added, so that a sample
-    /// without errors does not promise perfection.
+    /// The error rate to reconcile for: the disclosed sample with the weight of 20 more trials at
+    /// 5 %, so that neither an empty nor an error-free sample promises too much.
     var estimatedErrorRate: Double {
-        guard let estimate else { return 0.05 }
-        return (Double(estimate.errors) + 1) / (Double(estimate.trials) + 2)
+        (Double(estimate?.errors ?? 0) + 1) / (Double(estimate?.trials ?? 0) + 20)
     }
 
     /// Splits the sifted key into frames once the estimate is known; both ends do the same.

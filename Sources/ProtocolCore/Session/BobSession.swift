@@ -241,6 +241,9 @@ public struct BobSession: ~Copyable {
         } else if open.records.count > 2 * core.limits.epochsPerBlock {
             throw .limitExceeded(
                 what: "epochs of one block", limit: 2 * core.limits.epochsPerBlock)
+        } else if open.detectionCount > 64 * core.parameters.blockBits {
+            throw .limitExceeded(
+                what: "detections of one block", limit: 64 * core.parameters.blockBits)
         }
     }
 
