@@ -83,7 +83,6 @@ public final class CDCACMSerialFunction: EmulatedUSBFunction, @unchecked Sendabl
     ) -> USBHandshake {
         guard endpoint == Self.dataOut else { return .stall }
         line.hostWrite(Array(packet), at: now)
-        line.advance(to: HostInstant(nanoseconds: now.nanoseconds + 1))
         return .ack
     }
 

@@ -15,8 +15,8 @@ public protocol EmulatedSerialDevice: FaultTarget {
     /// The next instant after `now` at which the device does something by itself.
     func nextWake(after now: HostInstant) -> HostInstant?
 
-    /// The bytes sent since the previous call.
-    func takeOutput() -> [UInt8]
+    /// Up to `limit` of the bytes that wait to be sent; the rest stays with the device.
+    func takeOutput(upTo limit: Int) -> [UInt8]
 
     /// The port was opened or closed, as far as the modem lines tell.
     func modemLinesChanged(dtr: Bool, rts: Bool, at now: HostInstant)
@@ -131,6 +131,7 @@ final class SerialLine {
     private var clock = HostInstant(nanoseconds: .min)
     private var isGarbled = false
     private var slipPending = false
+    private static let portBuffer = 2048
     /// Whether the device may send; it honours its clear-to-send input.
     var isClearToSend = true
     /// Characters that arrived broken since the flag was last read.
@@ -164,10 +165,13 @@ final class SerialLine {
     func hostWrite(_ bytes: [UInt8], at now: HostInstant) {
         advance(to: now)
         toDevice.push(isGarbled ? bytes.map(Self.garble) : bytes, at: now)
+        step(to: now)
     }
 
     func hostRead(upTo limit: Int, at now: HostInstant) -> [UInt8] {
-        toHost.take(upTo: limit, at: now)
+        let bytes = toHost.take(upTo: limit, at: now)
+        if !bytes.isEmpty { collect(at: now) }
+        return bytes
     }
 
     func discardToHost() { toHost.removeAll() }
@@ -176,7 +180,7 @@ final class SerialLine {
     /// Lets everything up to `now` happen, in order.
     func advance(to now: HostInstant) {
         guard now > clock else { return }
-        while let due = nextWake(after: clock), due <= now { step(to: due) }
+        while let due = nextWake(after: clock), due > clock, due <= now { step(to: due) }
         step(to: now)
     }
 
@@ -195,8 +199,15 @@ final class SerialLine {
         device.advance(to: now)
         let arrived = toDevice.take(upTo: .max, at: now)
         if !arrived.isEmpty { device.receive(arrived, at: now) }
-        guard isClearToSend else { return }
-        var output = device.takeOutput()
+        collect(at: now)
+    }
+
+    /// Fetches what the device wants to send. A port without a line holds four packets, like the
+    /// buffers of an FX2; on a real line the device sends as fast as the line takes it.
+    private func collect(at now: HostInstant) {
+        let room = deviceBaud == nil ? Self.portBuffer - toHost.backlog : Int.max
+        guard isClearToSend, room > 0 else { return }
+        var output = device.takeOutput(upTo: room)
         if slipPending, !output.isEmpty {
             output.remove(at: output.count / 2)
             slipPending = false
