@@ -105,11 +105,12 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
         .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),
-        .testTarget(name: "LinkTypesTests", dependencies: ["LinkTypes", "TestSupport"]),
-        .testTarget(name: "HostIOTests", dependencies: ["HostIO", "TestSupport"]),
+        .testTarget(
+            name: "LinkTypesTests", dependencies: ["LinkTypes", "Quantities", "TestSupport"]),
+        .testTarget(name: "HostIOTests", dependencies: ["HostIO", "Quantities", "TestSupport"]),
         .testTarget(
             name: "LinuxIOTests",
-            dependencies: ["LinuxIO", "HostIO", "CLibUSB", "CLibGPIOD", "TestSupport"]),
+            dependencies: ["LinuxIO", "HostIO", "Quantities", "CLibUSB", "CLibGPIOD", "TestSupport"]),
         .testTarget(
             name: "DeviceProfilesTests",
             dependencies: ["DeviceProfiles", "FirmwareProfiles", "TestSupport"]),
