@@ -67,9 +67,11 @@ struct AvalancheProcess {
     private let jitterSigma: Double
     private let deadTime: Int64
     private var generator: SeededGenerator
+    private var normal = NormalDeviates()
 
     private(set) var isEnabled: Bool
     private(set) var point: DetectorOperatingPoint
+    private var noReleaseChance: Double
     private var bias: Volts
     private var setpoint: Celsius
     private var settlingStart: Int64 = 0
@@ -100,6 +102,7 @@ struct AvalancheProcess {
         bias = detector.nominalBias
         setpoint = detector.referenceTemperature
         point = DetectorOperatingPoint(nominal: detector)
+        noReleaseChance = exponential(-point.releaseMean)
         if case .gated(_, _, let delay) = detector.gating { gateDelay = Double(delay.rawValue) }
         redrawSpontaneous(from: 0)
     }
@@ -119,6 +122,7 @@ struct AvalancheProcess {
 
     mutating func updateOperatingPoint(at time: Int64) {
         point = DetectorOperatingPoint(detector, bias: bias, temperature: temperature(at: time))
+        noReleaseChance = exponential(-point.releaseMean)
         redrawSpontaneous(from: time)
     }
 
@@ -165,7 +169,12 @@ struct AvalancheProcess {
     mutating func insert(photonAt time: Int64, slot: UInt64) {
         var index = arrivals.count
         while index > 0, arrivals[index - 1].time > time { index -= 1 }
-        arrivals.insert(Arrival(time: time, slot: slot), at: index)
+        let arrival = Arrival(time: time, slot: slot)
+        if index == arrivals.count {
+            arrivals.append(arrival)
+        } else {
+            arrivals.insert(arrival, at: index)
+        }
     }
 
     /// Plays everything up to and including `end`; all photons that arrive until then are known.
@@ -218,11 +227,11 @@ struct AvalancheProcess {
         clicks += 1
         deadUntil = time + deadTime
         trapCarriers(at: time)
-        var delay = Double(detector.latency.rawValue) + jitterSigma * generator.gaussian()
+        var delay = Double(detector.latency.rawValue) + jitterSigma * normal.next(using: &generator)
         if generator.bernoulli(detector.jitterTailFraction) {
             delay += generator.exponentialDeviate() * Double(detector.jitterTail.rawValue)
         }
-        let output = Picoseconds(time + max(0, Int64(delay)) + cableDelay)
+        let output = Picoseconds(time + max(0, nearestInteger(delay)) + cableDelay)
         log.pulses.append(InputPulse(time: output, input: input))
         guard log.isRecordingTruth else { return }
         let nearest = clock.position(at: time - detector.pathDelay.rawValue).slot
@@ -233,8 +242,10 @@ struct AvalancheProcess {
     }
 
     private mutating func trapCarriers(at time: Int64) {
-        guard point.releaseMean > 0 else { return }
-        for _ in 0..<generator.poisson(mean: point.releaseMean) {
+        // A Poisson number by multiplication; nearly always none, after one comparison.
+        var product = generator.uniform()
+        while product > noReleaseChance {
+            product *= generator.uniform()
             let release = time + Int64(min(0x1p61, detector.trapRelease.draw(using: &generator)))
             // The dead time of this avalanche swallows it whatever else happens.
             guard release >= deadUntil else { continue }

@@ -97,7 +97,7 @@ public final class Oscillator: LocalOscillator {
         let span = time - Int64(index) * Self.step
         let excess = Double(readings[index + 1] - readings[index] - Self.step)
         return readings[index] + span
-            + Int64((Double(span) * excess / Double(Self.step)).rounded())
+            + nearestInteger(Double(span) * excess / Double(Self.step))
     }
 
     /// The bench time at which the clock shows `reading`, to the nearest picosecond.
@@ -113,7 +113,7 @@ public final class Oscillator: LocalOscillator {
         let span = reading - readings[index]
         let rate = Double(readings[index + 1] - readings[index])
         let excess = rate - Double(Self.step)
-        return Int64(index) * Self.step + span - Int64((Double(span) * excess / rate).rounded())
+        return Int64(index) * Self.step + span - nearestInteger(Double(span) * excess / rate)
     }
 
     /// What the clock shows at bench time `time`.

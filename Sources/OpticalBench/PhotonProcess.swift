@@ -10,6 +10,7 @@ import Quantities
 /// photons in one slot, in one port or several, come out with the right probabilities.
 struct PhotonProcess {
     private var generator: SeededGenerator
+    private var normal = NormalDeviates()
     private let oscillator: Oscillator
     private let delay: FibreDelay
     private let period: Int64
@@ -80,9 +81,9 @@ struct PhotonProcess {
         let advance = slotFraction + generator.exponentialDeviate() / bound
         // The process has no memory: a longer wait is drawn again from where the hop ends.
         isHop = advance >= 0x1p24
-        let whole = isHop ? 0x1p24 : advance.rounded(.down)
-        slotFraction = isHop ? 0 : advance - whole
-        nextSlot += UInt64(whole)
+        let whole: UInt64 = isHop ? 1 << 24 : UInt64(advance)
+        slotFraction = isHop ? 0 : advance - Double(whole)
+        nextSlot += whole
         if whole > 0 { nextArrival = arrival(of: nextSlot) }
     }
 
@@ -100,7 +101,8 @@ struct PhotonProcess {
         guard draw < cumulated[base + 3] * intensity else { return }
         var port = 0
         while draw >= cumulated[base + port] * intensity { port += 1 }
-        let offset = pulseWidth > 0 ? Int64(pulseWidth * generator.gaussian()) : 0
+        let offset =
+            pulseWidth > 0 ? nearestInteger(pulseWidth * normal.next(using: &generator)) : 0
         let path = pathDelays[port]
         diodes[port].insert(photonAt: nextArrival + max(0, path + offset), slot: nextSlot)
         numbers?.count(slot: nextSlot)

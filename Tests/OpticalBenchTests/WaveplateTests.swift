@@ -16,8 +16,8 @@ import Testing
     }
 
     @Test func quarterHalfQuarterIsAnEulerSequence() {
-        // About s3 by −2θ₁, about s2 by 2θ₁ + 2θ₃ − 4θ₂ … as three turns; here checked against
-        // turns about s3 and s2 alone, which no retarder makes.
+        // Three linear retarders make turns about s3, s2, s3, which no single one of them makes:
+        // by −2θ₁, by 2θ₁ + 2θ₃ − 4θ₂, by 2θ₃.
         var generator = SeededGenerator(seed: 21)
         let stack = WaveplateStackConfiguration()
         for _ in 0..<100 {
