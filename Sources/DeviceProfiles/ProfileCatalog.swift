@@ -164,6 +164,30 @@ extension USBIdentity {
     }
 }
 
+extension DeviceProfile {
+    /// What an emulated device of this model shows on USB.
+    ///
+    /// Real values come first; `emulation` fills in what is unknown or differs from unit to unit.
+    /// Throws `MissingProfileField` when the device is not on USB or neither states its numbers.
+    public func emulatedUSB() throws(MissingProfileField) -> USBSummary {
+        let usb = try requireUSB()
+        guard let vendorID = usb.vendorID ?? emulation?.vendorID else {
+            throw MissingProfileField(profile: id, path: "emulation.vendor_id")
+        }
+        guard let productID = usb.productID ?? emulation?.productID else {
+            throw MissingProfileField(profile: id, path: "emulation.product_id")
+        }
+        guard let release = emulation?.deviceRelease ?? usb.deviceRelease?.lowerBound else {
+            throw MissingProfileField(profile: id, path: "emulation.device_release")
+        }
+        return USBSummary(
+            vendorID: vendorID, productID: productID, deviceRelease: release,
+            manufacturer: emulation?.manufacturer ?? usb.manufacturer?.literal,
+            product: emulation?.product ?? usb.product?.literal,
+            serial: emulation?.serial ?? usb.serial?.literal)
+    }
+}
+
 extension ProfileCatalog {
     private static func duplicates(_ profiles: [DeviceProfile]) -> [ProfileError] {
         var errors: [ProfileError] = []
