@@ -78,6 +78,13 @@ public struct ProfileCatalog: Sendable {
         try self.init(profiles)
     }
 
+    /// A file from the bytes a directory gave.
+    ///
+    /// - Throws: `ProfileErrors` when the bytes are not UTF-8.
+    public static func file(name: String, bytes: [UInt8]) throws(ProfileErrors) -> File {
+        (name, try DeviceProfile.text(of: bytes, file: name))
+    }
+
     /// A catalogue with more profiles.
     ///
     /// - Throws: `ProfileErrors` for errors in the files and for duplicates.

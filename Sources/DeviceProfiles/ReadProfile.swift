@@ -30,10 +30,14 @@ extension DeviceProfile {
     public init(
         bytes: [UInt8], file: String, origin: ProfileOrigin = .external
     ) throws(ProfileErrors) {
+        try self.init(text: Self.text(of: bytes, file: file), file: file, origin: origin)
+    }
+
+    static func text(of bytes: [UInt8], file: String) throws(ProfileErrors) -> String {
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw ProfileErrors([Self.encodingError(bytes, file)])
+            throw ProfileErrors([encodingError(bytes, file)])
         }
-        try self.init(text: text, file: file, origin: origin)
+        return text
     }
 
     /// Points at the first byte that is not UTF-8.
@@ -124,6 +128,12 @@ extension DeviceProfile {
     /// The version of the schema described in `firmware-profiles/README.md`.
     public static let schemaVersion = 1
 
+    /// Whether a path leads to a fact about the device, and not to a remark about one.
+    private static func isFact(_ path: String) -> Bool {
+        let isRemark = path.hasSuffix(".confidence") || path.hasSuffix(".note")
+        return path != "schema" && !(path.hasPrefix("quirks.") && isRemark)
+    }
+
     private init?(_ reader: SectionReader, _ source: ProfileSource) {
         _ = reader.required("schema")?.integer(
             Self.schemaVersion...Self.schemaVersion,
@@ -163,7 +173,7 @@ extension DeviceProfile {
             ?? Faults(reported: NamedTable(), injectable: [])
         quirks = reader.sectionTable("quirks", Quirk.init)
         emulation = reader.optionalSection("emulation", EmulationIdentity.init)
-        let stated = reader.sink.statedFields.filter { $0 != "schema" }
+        let stated = reader.sink.statedFields.filter(Self.isFact)
         let provenance = reader.section("provenance", ProfileProvenance.init)
         let confidence = reader.section("confidence") { ConfidenceMap($0, stated: stated) }
         guard let identity, let firmware, let provenance, let confidence else { return nil }

@@ -25,6 +25,14 @@ struct ProfileCatalogTests {
             ])
     }
 
+    @Test func filesOfADirectoryMustBeUTF8() throws {
+        let file = try ProfileCatalog.file(name: "a.yaml", bytes: Array(ExampleProfile.text.utf8))
+        #expect(file.text == ExampleProfile.text)
+        #expect(throws: ProfileErrors.self) {
+            try ProfileCatalog.file(name: "a.yaml", bytes: [0x61, 0xff])
+        }
+    }
+
     @Test func errorsOfAllFilesAreCollected() {
         let wrong = ExampleProfile.replacing("kind: time_tagger", "kind: clock")
         let found = Self.failure([("b.yaml", wrong), ("a.yaml", "schema: 1"), ("c.yaml", wrong)])
@@ -116,7 +124,7 @@ struct ProfileCatalogTests {
         #expect(profile.confidence(of: "quirks.odd.value") == .assumed)
         #expect(
             profile.assumedFields == [
-                "topology.channels.1.dead_time_ps", "quirks.odd.value", "quirks.odd.confidence",
+                "topology.channels.1.dead_time_ps", "quirks.odd.value",
             ])
     }
 
@@ -125,8 +133,8 @@ struct ProfileCatalogTests {
         #expect {
             try profile.certified()
         } throws: {
-            "\($0)" == "profile acme-tt2 cannot be used in certified mode: 3 assumed field(s): "
-                + "topology.channels.1.dead_time_ps, quirks.odd.value, quirks.odd.confidence"
+            "\($0)" == "profile acme-tt2 cannot be used in certified mode: 2 assumed field(s): "
+                + "topology.channels.1.dead_time_ps, quirks.odd.value"
         }
         try profile.certified(excluding: ["topology", "quirks"])
         #expect(throws: UncertifiedProfile.self) {

@@ -215,6 +215,13 @@ struct ProfileErrorTests {
         #expect(ExampleProfile.errors(ExampleProfile.text + "\n" + keys).count == 50)
     }
 
+    @Test func hugeCountersDoNotTrap() {
+        let text = ExampleProfile.replacing("counter_bits: 12", "counter_bits: 62")
+            .replacing(
+                "numerator: 125, denominator: 16", with: "numerator: 1000000000, denominator: 1")
+        #expect(ExampleProfile.errors(text).map(\.path) == ["time_base.counter_bits"])
+    }
+
     @Test func textCommandsHaveTheirArguments() {
         let dialect = """
             dialect:

@@ -69,7 +69,17 @@ struct ProfileMutationTests {
     }
 
     /// Every key of every shipped file, misspelt, is an error at its own place.
-    @Test func everyMisspeltKeyIsFound() {
+    ///
+    /// The error lists the keys that could stand there: the README must explain each of them.
+    @Test func everyMisspeltKeyIsFoundAndEveryKeyIsDocumented() throws {
+        let readme = try ShippedProfileTests.text(of: "firmware-profiles/README.md")
+        let documented = Set(readme.split { !$0.isLowercase && !$0.isNumber && $0 != "_" })
+        var keys: Set<String> = []
+        defer {
+            let missing = keys.filter { !documented.contains($0[...]) }.sorted()
+            #expect(missing.isEmpty, "the README does not name \(missing)")
+            #expect(keys.count > 100, "the sections were looked at: \(keys.count)")
+        }
         for file in FirmwareProfiles.files {
             let lines = file.text.split(separator: "\n", omittingEmptySubsequences: false)
             for (index, line) in lines.enumerated() {
@@ -83,6 +93,11 @@ struct ProfileMutationTests {
                 var changed = lines.map(String.init)
                 changed[index] = line[..<colon] + "X" + line[colon...]
                 let errors = ExampleProfile.errors(changed.joined(separator: "\n"))
+                for error in errors where error.expected.hasPrefix("one of the keys ") {
+                    keys.formUnion(
+                        error.expected.dropFirst(16).replacing(",", with: "").split(separator: " ")
+                            .map(String.init))
+                }
                 #expect(
                     errors.contains { $0.line == index + 1 && $0.column == indentation + 1 },
                     "\(file.name):\(index + 1): \(key) misspelt gave \(errors)")

@@ -11,6 +11,30 @@ struct ShippedProfileTests {
         try #require(try FirmwareProfiles.catalog()[id])
     }
 
+    /// A text file of the repository.
+    static func text(of path: String) throws -> String {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")
+        return try String(contentsOf: root.appending(path: path), encoding: .utf8)
+    }
+
+    @Test func readmeNamesEveryWordOfTheSchema() throws {
+        let readme = try Self.text(of: "firmware-profiles/README.md")
+        func words<Choice: CaseIterable & RawRepresentable>(_ type: Choice.Type) -> [String]
+        where Choice.RawValue == String { type.allCases.map(\.rawValue) }
+        let all =
+            words(DeviceKind.self) + words(DeviceTransport.self) + words(SerialBridge.self)
+            + words(Parity.self) + words(FlowControl.self) + words(VersionGrammar.self)
+            + words(ChannelKind.self) + words(SignalEdge.self) + words(LineDirection.self)
+            + words(LineLevel.self) + words(RolloverRule.self) + words(CounterOrigin.self)
+            + words(Endianness.self) + words(OverflowRule.self) + words(DialectStyle.self)
+            + words(LetterCase.self) + words(PacketChecksum.self) + words(ValueEncoding.self)
+            + words(ReplyShape.self) + words(Unit.self) + words(FaultSource.self)
+            + words(FaultSeverity.self) + words(InjectableFault.self) + words(Confidence.self)
+        for word in all {
+            #expect(readme.contains("`\(word)`"), "\(word)")
+        }
+    }
+
     @Test func everyFileOfTheFolderIsListedAndNamedAfterItsProfile() throws {
         let folder = URL(filePath: #filePath).deletingLastPathComponent()
             .appending(path: "../../firmware-profiles/profiles")
