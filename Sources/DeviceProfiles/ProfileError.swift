@@ -45,7 +45,7 @@ public struct MissingProfileField: Error, Hashable, Sendable, CustomStringConver
     /// The dotted path of the field, such as `dialect.commands.send_dac`.
     public let path: String
 
-    /// Names a profile and the field that it lacks.
+    /// Says that `profile` lacks the field at `path`.
     public init(profile: String, path: String) {
         self.profile = profile
         self.path = path
