@@ -45,6 +45,12 @@ public struct MissingProfileField: Error, Hashable, Sendable, CustomStringConver
     /// The dotted path of the field, such as `dialect.commands.send_dac`.
     public let path: String
 
+    /// For drivers that need a fact the profile has no accessor for.
+    package init(profile: String, path: String) {
+        self.profile = profile
+        self.path = path
+    }
+
     /// Names the profile and the field to add.
     public var description: String {
         "profile \(profile) has no \(path); add it to the profile or choose another driver"
