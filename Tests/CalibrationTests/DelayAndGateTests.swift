@@ -31,8 +31,8 @@ struct SyntheticPhases {
         }
     }
 
-    mutating func measurement(_ count: Int) -> Measurement {
-        Measurement(
+    mutating func measurement(_ count: Int) -> CalibrationMeasurement {
+        CalibrationMeasurement(
             payload: .arrivalPhases(phases(count)), settings: [], started: .zero, finished: .zero,
             provenance: .emulated)
     }

@@ -115,7 +115,7 @@ public struct DelayCalibration: CalibrationProcedure {
 
     /// Passes when an independent fit agrees for every detector within 4.5 standard deviations.
     public func verify(
-        _ result: StagedResult, with measurement: Measurement
+        _ result: StagedResult, with measurement: CalibrationMeasurement
     ) -> VerificationVerdict {
         let rule = "delays of an independent fit against the staged ones, in σ"
         guard case .delays(let staged, let shift) = result.change,

@@ -175,7 +175,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
         ]
     }
 
-    private mutating func absorb(_ measurement: Measurement) -> [CalibrationAction] {
+    private mutating func absorb(_ measurement: CalibrationMeasurement) -> [CalibrationAction] {
         guard case .stateCounts(let counts) = measurement.payload,
             let here = measurement.settings.first(where: {
                 $0.actuator == .polarizationController
@@ -360,7 +360,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
     /// Passes when neither basis shows more errors than visibility and target explain (4
     /// standard deviations allowed) nor more than the configured QBER.
     public func verify(
-        _ result: StagedResult, with measurement: Measurement
+        _ result: StagedResult, with measurement: CalibrationMeasurement
     ) -> VerificationVerdict {
         let rule = "excess errors of the worse basis over visibility and target, in σ"
         guard case .polarization(let estimate) = result.change,
