@@ -110,7 +110,7 @@ let package = Package(
         .testTarget(name: "HostIOTests", dependencies: ["HostIO", "Quantities", "TestSupport"]),
         .testTarget(
             name: "LinuxIOTests",
-            dependencies: ["LinuxIO", "HostIO", "CLibUSB", "CLibGPIOD", "TestSupport"]),
+            dependencies: ["LinuxIO", "HostIO", "Quantities", "CLibUSB", "CLibGPIOD", "TestSupport"]),
         .testTarget(
             name: "DeviceProfilesTests",
             dependencies: ["DeviceProfiles", "FirmwareProfiles", "TestSupport"]),
@@ -131,7 +131,12 @@ let package = Package(
             dependencies: ["Emulated", "FirmwareProfiles", "Registry", "TestSupport"]),
         .testTarget(
             name: "CalibrationTests", dependencies: ["Calibration", "OpticalBench", "TestSupport"]),
-        .testTarget(name: "LinkServiceTests", dependencies: ["LinkService", "TestSupport"]),
+        .testTarget(
+            name: "LinkServiceTests",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
+                "Calibration", "Emulated", "LinkService", "TestSupport",
+            ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),
     ],
