@@ -147,7 +147,9 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
     public func open(_ id: USBDeviceID) async throws(USBTransferError) -> any USBDevice {
         let slot = context.exclusively { slots.first { $0.summary.id == id } }
         guard let slot else { throw .notFound("device \(id)") }
-        if case .permissionDenied(let node) = slot.summary.access { throw .accessDenied(node: node) }
+        if case .permissionDenied(let node) = slot.summary.access {
+            throw .accessDenied(node: node)
+        }
         return EmulatedUSBDevice(context: context, slot: slot)
     }
 }
