@@ -86,7 +86,7 @@ import Testing
         let lock = try ClockLockProcedure.lock(
             clicks.sample(from: 20_000_000, seconds: 0.25), configuration: configuration
         ).get()
-        let held = Measurement(
+        let held = CalibrationMeasurement(
             payload: .timeTags(clicks.sample(from: 30_000_000, seconds: 0.25)), settings: [],
             started: .zero, finished: .zero, provenance: .emulated)
         var result = StagedResult(change: .clock(lock.solution), values: [], limit: nil)

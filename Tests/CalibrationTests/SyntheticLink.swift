@@ -18,8 +18,11 @@ struct SyntheticLink {
     var darkFraction = 0.0005
     /// Diffusion in rad/√s.
     var diffusion = 0.0
-    /// Bob's and Alice's probability of Z.
-    var probabilityZ = 0.5
+    /// Alice's and Bob's probability of Z.
+    var probabilityZ = (alice: 0.5, bob: 0.5)
+    /// Alice's four states and Bob's two analysers, a little off their axes.
+    private var states = QubitState.all.map(\.stokes)
+    private var analysers = [StokesVector(1, 0, 0), StokesVector(0, 1, 0)]
     var generator: SeededGenerator
 
     init(
@@ -40,10 +43,26 @@ struct SyntheticLink {
                 imperfection * element.offsetDeviation * (2 * generator.uniform() - 1)
         }
         truth = stack
+        for index in states.indices {
+            states[index] = Self.tilted(states[index], 0.009 * imperfection, &generator)
+        }
+        for index in analysers.indices {
+            analysers[index] = Self.tilted(analysers[index], 0.01 * imperfection, &generator)
+        }
         self.play = play
         self.resolution = resolution
-        mounts = nominal.elements.map { $0.lowerLimit + 0.5 * $0.span }
+        mounts = nominal.elements.map {
+            let middle = $0.lowerLimit + 0.5 * $0.span
+            return resolution > 0 ? (middle / resolution).rounded() * resolution : middle
+        }
         plates = mounts
+    }
+
+    private static func tilted(
+        _ v: StokesVector, _ sigma: Double, _ generator: inout SeededGenerator
+    ) -> StokesVector {
+        let w = StokesVector(generator.gaussian(), generator.gaussian(), generator.gaussian())
+        return StokesRotation(rotationVector: w * sigma) * v
     }
 
     mutating func move(to settings: [Double]) -> [Double] {
@@ -78,13 +97,15 @@ struct SyntheticLink {
         var counts = StateDetectorCounts()
         let m = link
         for state in 0..<4 {
+            let arriving = m * states[state]
             for detector in 0..<4 {
                 let (alice, bob) = (state >> 1, detector >> 1)
-                let pA = (alice == 0 ? probabilityZ : 1 - probabilityZ) / 2
-                let pB = bob == 0 ? probabilityZ : 1 - probabilityZ
-                let sign = (state & 1 == detector & 1) ? 1.0 : -1.0
-                let signal = efficiencies[detector] * (1 + sign * visibility * m[bob, alice]) / 2
-                var mean = detections * pA * pB * (signal + darkFraction)
+                let pA = (alice == 0 ? probabilityZ.alice : 1 - probabilityZ.alice) / 2
+                let pB = bob == 0 ? probabilityZ.bob : 1 - probabilityZ.bob
+                let sign = detector & 1 == 0 ? 1.0 : -1.0
+                let overlap = sign * visibility * analysers[bob].dot(arriving)
+                let signal = efficiencies[detector] * (1 + overlap) / 2
+                var mean = detections * pA * (pB * signal + darkFraction / 2)
                 if alice == 0, bob == 0 { mean *= disclosed }
                 counts[state, detector] = UInt64(generator.poisson(mean: mean))
             }

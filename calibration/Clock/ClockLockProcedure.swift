@@ -217,7 +217,7 @@ public struct ClockLockProcedure: CalibrationProcedure {
     /// Passes when an independent lock on the fresh sample names the same slot and its phase
     /// agrees with the prediction within five standard deviations, wander included.
     public func verify(
-        _ result: StagedResult, with measurement: Measurement
+        _ result: StagedResult, with measurement: CalibrationMeasurement
     ) -> VerificationVerdict {
         let rule = "slot and phase of an independent lock against the prediction, in σ"
         func verdict(_ statistic: Double) -> VerificationVerdict {

@@ -68,7 +68,7 @@ public struct ClockTracker: Hashable, Sendable {
         }
         correct(&predicted, by: block)
         signalFraction += 0.05 * (block.weight / Double(residuals.count) - signalFraction)
-        adaptWander(z: isJump ? 0 : z, predictedShare: predicted.phaseVariance)
+        if !isJump { adaptWander(z: z) }
         solution = predicted
         return Update(
             innovation: block.mean, deviation: innovationVariance.squareRoot(),
@@ -107,8 +107,8 @@ public struct ClockTracker: Hashable, Sendable {
         let background = (1 - signalFraction) / Double(solution.slotPeriod.rawValue)
         let deviation = max(20, solution.clickDeviation)
         let reach = (solution.phaseVariance + deviation * deviation).squareRoot()
-        var mean = 0.0
         var width = max(deviation, reach) * 2
+        var mean = Self.densest(residuals, width: 3 * width)
         var result: (mean: Double, deviation: Double, weight: Double)?
         for round in 0..<6 {
             var (sum, weight, square) = (0.0, 0.0, 0.0)
@@ -130,9 +130,22 @@ public struct ClockTracker: Hashable, Sendable {
         return result
     }
 
-    /// Follows the innovations: squares above one ask for more wander, below one for less. Only as
-    /// strongly as wander contributes at all.
-    private mutating func adaptWander(z: Double, predictedShare: Double) {
+    /// The middle of the window of `width` that holds most residuals, so that a jump of the clock
+    /// is seen wherever in the slot it lands.
+    private static func densest(_ residuals: [Double], width: Double) -> Double {
+        let sorted = residuals.sorted()
+        var (best, low) = ((count: 0, middle: 0.0), 0)
+        for high in sorted.indices {
+            while sorted[high] - sorted[low] > width { low += 1 }
+            if high - low + 1 > best.count {
+                best = (high - low + 1, (sorted[low] + sorted[high]) / 2)
+            }
+        }
+        return best.middle
+    }
+
+    /// Follows the innovations: squares above one ask for more wander, below one for less.
+    private mutating func adaptWander(z: Double) {
         let pull = max(-1, min(3, z * z - 1))
         let next = wander * exponential(0.02 * pull)
         wander = max(firstWander / 30, min(firstWander * 30, next))

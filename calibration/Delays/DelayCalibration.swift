@@ -80,9 +80,13 @@ public struct DelayCalibration: CalibrationProcedure {
 
     private static func result(_ templates: [ArrivalTemplate]) -> StagedResult {
         let mean = templates.reduce(0) { $0 + $1.centre } / 4
+        let all = templates.reduce(0) { $0 + $1.centreVariance }
+        // A centre minus the mean of four: (¾)² of its own variance, 1/16 of the others'.
         let delays = ChannelDelays(
             picoseconds: templates.map { $0.centre - mean },
-            deviations: templates.map { $0.centreVariance.squareRoot() })
+            deviations: templates.map {
+                (0.5 * $0.centreVariance + all / 16).squareRoot()
+            })
         var values = (0..<4).map { detector in
             MeasuredValue(
                 "delay of detector \(detector)", delays.picoseconds[detector],
@@ -111,7 +115,7 @@ public struct DelayCalibration: CalibrationProcedure {
 
     /// Passes when an independent fit agrees for every detector within 4.5 standard deviations.
     public func verify(
-        _ result: StagedResult, with measurement: Measurement
+        _ result: StagedResult, with measurement: CalibrationMeasurement
     ) -> VerificationVerdict {
         let rule = "delays of an independent fit against the staged ones, in σ"
         guard case .delays(let staged, let shift) = result.change,
@@ -123,14 +127,19 @@ public struct DelayCalibration: CalibrationProcedure {
                 detections: measurement.detections)
         }
         let mean = fresh.reduce(0) { $0 + $1.centre } / 4
+        let freshVariance = fresh.reduce(0) { $0 + $1.centreVariance }
         var worst = 0.0
         for (detector, template) in fresh.enumerated() {
             let known = staged.deviations[detector]
-            let deviation = (known * known + template.centreVariance).squareRoot()
+            let deviation =
+                (known * known + 0.5 * template.centreVariance + freshVariance / 16).squareRoot()
             let difference = template.centre - mean - staged.picoseconds[detector]
             worst = max(worst, abs(difference) / deviation)
         }
-        worst = max(worst, 4.5 * max(0, abs(mean - shift) / configuration.phaseAllowance - 1) + 0)
+        // The common phase may wander with the clock, but not by more than is allowed for.
+        if abs(mean - shift) > configuration.phaseAllowance + 4.5 * freshVariance.squareRoot() / 4 {
+            worst = .infinity
+        }
         return VerificationVerdict(
             rule: rule, statistic: worst, threshold: 4.5, detections: phases.count)
     }

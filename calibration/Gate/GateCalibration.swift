@@ -126,7 +126,7 @@ public struct GateCalibration: CalibrationProcedure {
     /// Passes when the gate accepts its share of fresh clicks within four standard deviations and
     /// 1 %, which allows for wander of the clock.
     public func verify(
-        _ result: StagedResult, with measurement: Measurement
+        _ result: StagedResult, with measurement: CalibrationMeasurement
     ) -> VerificationVerdict {
         let rule = "signal missing from the gate against the prediction, in σ"
         guard case .gate(let gate) = result.change,

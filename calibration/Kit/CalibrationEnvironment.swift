@@ -32,7 +32,8 @@ public protocol CalibrationEnvironment: Sendable {
     /// Waits.
     func settle(_ duration: Duration) async throws(EnvironmentFailure)
     /// Takes data as requested; fewer detections when the time is over.
-    func measure(_ request: MeasurementRequest) async throws(EnvironmentFailure) -> Measurement
+    func measure(_ request: MeasurementRequest) async throws(EnvironmentFailure)
+        -> CalibrationMeasurement
     /// Puts a snapshot in force, atomically: every batch is made under one snapshot.
     func publish(_ snapshot: CalibrationSnapshot) async throws(EnvironmentFailure)
 }

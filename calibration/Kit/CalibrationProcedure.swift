@@ -25,7 +25,7 @@ public enum CalibrationObservation: Hashable, Sendable {
     /// The wait is over.
     case settled
     /// Data are in.
-    case measured(Measurement)
+    case measured(CalibrationMeasurement)
     /// The result is staged.
     case staged
 }
@@ -44,7 +44,8 @@ public protocol CalibrationProcedure: Sendable {
     /// The fresh measurement that a staged result is verified with.
     func verificationRequest(for result: StagedResult) -> MeasurementRequest
     /// Judges a staged result by data that took no part in it.
-    func verify(_ result: StagedResult, with measurement: Measurement) -> VerificationVerdict
+    func verify(_ result: StagedResult, with measurement: CalibrationMeasurement)
+        -> VerificationVerdict
 }
 
 /// What a procedure may use up.

@@ -33,7 +33,7 @@ public struct RecordedInput: Hashable, Sendable, Codable {
     public var isHeldOut: Bool
 
     /// The record of one measurement.
-    public init(request: MeasurementRequest, measurement: Measurement, isHeldOut: Bool) {
+    public init(request: MeasurementRequest, measurement: CalibrationMeasurement, isHeldOut: Bool) {
         self.request = request
         detections = measurement.detections
         if case .stateCounts(let counts) = measurement.payload { cells = counts.cells }

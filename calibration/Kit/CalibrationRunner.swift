@@ -204,7 +204,7 @@ public struct CalibrationRunner<
 
     private func measure(
         _ request: MeasurementRequest, _ run: inout Run, isHeldOut: Bool
-    ) async throws(EnvironmentFailure) -> Measurement {
+    ) async throws(EnvironmentFailure) -> CalibrationMeasurement {
         let measurement = try await environment.measure(request)
         run.detections += measurement.detections
         run.provenance =
@@ -239,7 +239,7 @@ public struct CalibrationRunner<
                 "report this defect")
         }
         try await checkLimits(run)
-        let measurement: Measurement
+        let measurement: CalibrationMeasurement
         do throws(EnvironmentFailure) {
             measurement = try await measure(
                 procedure.verificationRequest(for: staged), &run, isHeldOut: true)

@@ -109,7 +109,7 @@ public struct ArrivalPhase: Hashable, Sendable {
 }
 
 /// What was measured.
-public struct Measurement: Hashable, Sendable {
+public struct CalibrationMeasurement: Hashable, Sendable {
     /// The data.
     public enum Payload: Hashable, Sendable {
         /// Raw time tags.

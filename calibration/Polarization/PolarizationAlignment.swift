@@ -38,7 +38,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
         /// A configuration; the defaults suit motorised wave plates.
         public init(
             target: Double = 0.0015, acceptable: Double = 0.005, probeDetections: Int = 500,
-            maximumRounds: Int = 8,
+            maximumRounds: Int = 10,
             moveDeviation: Double = 0.006, diffusion: Double = 0.005,
             settling: Duration = .milliseconds(50), maximumDuration: Duration = .seconds(5),
             verificationDetections: Int = 20_000, maximumQBER: Double = 0.08
@@ -175,7 +175,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
         ]
     }
 
-    private mutating func absorb(_ measurement: Measurement) -> [CalibrationAction] {
+    private mutating func absorb(_ measurement: CalibrationMeasurement) -> [CalibrationAction] {
         guard case .stateCounts(let counts) = measurement.payload,
             let here = measurement.settings.first(where: {
                 $0.actuator == .polarizationController
@@ -284,12 +284,12 @@ public struct PolarizationAlignment: CalibrationProcedure {
         return measure(at: first, detections: ditherDetections())
     }
 
-    /// Whether two more rounds gained less than a sixth, or no round is left.
+    /// Whether two more rounds gained less than a tenth, or no round is left.
     private var isStalled: Bool {
-        guard rounds >= 3 else { return false }
-        let past = quantiles[quantiles.count - 3]
+        guard rounds >= min(5, configuration.maximumRounds) else { return false }
+        let past = quantiles[max(0, quantiles.count - 3)]
         return rounds >= configuration.maximumRounds
-            || quantiles[quantiles.count - 1] > 0.83 * past
+            || quantiles[quantiles.count - 1] > 0.9 * past
     }
 
     /// Settings that turn the link by ±(β, ±β, 0) about the null, smaller from round to round.
@@ -360,7 +360,7 @@ public struct PolarizationAlignment: CalibrationProcedure {
     /// Passes when neither basis shows more errors than visibility and target explain (4
     /// standard deviations allowed) nor more than the configured QBER.
     public func verify(
-        _ result: StagedResult, with measurement: Measurement
+        _ result: StagedResult, with measurement: CalibrationMeasurement
     ) -> VerificationVerdict {
         let rule = "excess errors of the worse basis over visibility and target, in σ"
         guard case .polarization(let estimate) = result.change,

@@ -104,6 +104,9 @@ public struct PolarizationTracker: Sendable {
     private var rate = 0.0
     private var weakestCell = 0.0
     private var troubledFrames = 0
+    private var framesSinceRetarget = 1000
+    /// Frames that a branch is kept at least: a long move costs more than a poor frame.
+    private static let retargetPause = 10
     /// Parts of the range kept free: before a retarget is planned, and after one.
     private static let guardMargin = 0.02
     private static let retargetMargin = 0.1
@@ -114,7 +117,7 @@ public struct PolarizationTracker: Sendable {
         filter = estimate.filter
         labels = estimate.labels
         let start = configuration.diffusion * configuration.diffusion
-        diffusion = DiffusionEstimator(rate: start, bounds: 1e-10...1)
+        diffusion = DiffusionEstimator(rate: start, bounds: 1e-8...0.1)
         cusum = ErrorRateCusum(
             normalRate: 0.02, alarmRate: 0.02 + configuration.jumpError,
             meanBitsToFalseAlarm: 1e9)
@@ -207,15 +210,18 @@ public struct PolarizationTracker: Sendable {
         phase = (phase + 1) % 4
         let signs = [(1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0)][phase]
         let turn = StokesVector(signs.0 * dither, signs.1 * dither, 0)
+        let null = target(.zero, from: settings)
+        framesSinceRetarget += 1
         var point = target(turn, from: settings)
-        if needsRetarget(point) {
-            if let other = retarget(from: settings) {
-                labels = other.labels
-                point = other
-                events.append(.retarget)
-            } else if point.residual > 0.005 {
-                events.append(.realignmentNeeded(reason: "no setting in range aligns the link"))
-            }
+        if needsRetarget(null), framesSinceRetarget > Self.retargetPause,
+            let other = retarget(from: settings, insteadOf: null)
+        {
+            labels = other.labels
+            point = other
+            framesSinceRetarget = 0
+            events.append(.retarget)
+        } else if null.residual > 0.02 {
+            events.append(.realignmentNeeded(reason: "no setting in range aligns the link"))
         }
         let motion = MotionPlan.best(
             stack: filter.stack, channel: filter.channel, labels: labels, from: settings,
@@ -248,18 +254,20 @@ public struct PolarizationTracker: Sendable {
         }
     }
 
-    /// The best null with room to move, among all labels and branches.
-    private func retarget(from settings: [Double]) -> NullPoint? {
+    /// The best null with room to move, among all labels and branches, when it is truly another
+    /// place and better than the present one.
+    private func retarget(from settings: [Double], insteadOf null: NullPoint) -> NullPoint? {
         let search = NullSearch(stack: filter.stack, margin: Self.retargetMargin)
-        return search.nullPoints(channel: filter.channel, from: settings).first {
-            $0.residual < 1e-3
+        return search.nullPoints(channel: filter.channel, from: settings).first { point in
+            let isElsewhere = point.labels != labels || point.travel > 0.2
+            return isElsewhere && (point.residual < 0.5 * null.residual || point.residual < 1e-5)
         }
     }
 
-    /// 0.16·ē/D, but long enough for twenty detections and short enough for the actuator's life.
+    /// 0.16·ē/D, but long enough for a hundred detections and short enough for the actuator's life.
     private func frameLength(limit: Double) -> Duration {
         let useful = 0.16 * limit / diffusion.rate
-        let seconds = max(useful, 20 / max(1, rate))
+        let seconds = max(useful, 100 / max(1, rate))
         let shortest = configuration.shortestFrame.inSeconds
         let longest = configuration.longestFrame.inSeconds
         return .nanoseconds(Int64(max(shortest, min(longest, seconds)) * 1e9))

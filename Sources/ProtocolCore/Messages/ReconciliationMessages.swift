@@ -20,6 +20,7 @@ public struct SyndromeMessage: Hashable, Sendable {
         writer.put(frame)
         writer.put(frameCount)
         writer.put(UInt16(shape.rowBlocks))
+        writer.put(UInt16(shape.columnBlocks))
         writer.put(UInt16(shape.lift))
         writer.put(frameBits)
         writer.put(bits: syndrome)
@@ -36,10 +37,15 @@ extension SyndromeMessage {
                 "frame count", size: 2, expected: "more than frame \(frame)", found: frameCount)
         }
         let rowBlocks = try reader.integer(UInt16.self, "row blocks")
+        let columnBlocks = try reader.integer(UInt16.self, "column blocks")
         let lift = try reader.integer(UInt16.self, "lift")
-        guard let shape = LDPCShape(rowBlocks: Int(rowBlocks), lift: Int(lift)) else {
+        guard
+            let shape = LDPCShape(
+                rowBlocks: Int(rowBlocks), columnBlocks: Int(columnBlocks), lift: Int(lift))
+        else {
             throw reader.refusal(
-                "code", size: 4, expected: "a code of the family", found: "\(rowBlocks)×\(lift)")
+                "code", size: 6, expected: "a code of the family",
+                found: "\(rowBlocks)×\(columnBlocks)×\(lift)")
         }
         self.shape = shape
         frameBits = try reader.integer("frame bits", in: 1...UInt32(shape.bitCount))

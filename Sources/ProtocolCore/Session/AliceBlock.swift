@@ -157,13 +157,13 @@ struct AliceBlock {
         account.leakage.append(.feedback, bits: request.payloadBits)
         var bits = BitBuffer()
         if let code = request.positions {
-            guard frames[index].rounds < plan.maximumReveals, code.count <= plan.revealBits,
+            guard frames[index].rounds < ReconciliationPlan.maximumReveals,
                 let positions = code.decode(below: UInt64(plan.frameBits))
             else {
                 throw core.violation(
                     message,
-                    "expected at most \(plan.maximumReveals) requests of \(plan.revealBits)"
-                        + " positions below \(plan.frameBits)")
+                    "expected at most \(ReconciliationPlan.maximumReveals) requests of positions"
+                        + " below \(plan.frameBits)")
             }
             frames[index].rounds += 1
             account.revealRounds += 1

@@ -157,9 +157,8 @@ struct BobBlock {
         guard syndrome.shape == plan.shape, Int(syndrome.frameBits) == plan.frameBits else {
             throw core.violation(
                 message,
-                "code \(syndrome.shape.rowBlocks)×\(syndrome.shape.lift) for"
-                    + " \(syndrome.frameBits) bits, expected"
-                    + " \(plan.shape.rowBlocks)×\(plan.shape.lift) for \(plan.frameBits)")
+                "\(syndrome.shape) for \(syndrome.frameBits) bits, expected \(plan.shape)"
+                    + " for \(plan.frameBits)")
         }
         account.leakage.append(.syndrome, bits: syndrome.syndrome.count, frame: index)
         let decoder = FrameDecoder(plan: plan, code: codes.code(of: plan.shape))

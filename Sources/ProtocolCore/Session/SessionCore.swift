@@ -236,17 +236,11 @@ struct SessionCore: ~Copyable {
         case .exhausted(let needed, let available):
             .poolExhausted(needed: needed, available: available)
         case .notPersisted(let cause): .poolStoreFailed("\(cause)")
-        case .offsetNotFresh(let offset, let expected):
-            .authenticationFailed(
-                block: block,
-                "the pad offset \(offset) is not fresh, expected \(expected) or later")
         case .forged:
             .authenticationFailed(
                 block: block, "the tag is wrong: the two ends did not read the same messages")
-        case .hashKeyWorn(let tags):
-            .authenticationFailed(block: block, "the hash key served \(tags) tags; renew it")
-        case .hashKeyLength(let count):
-            .authenticationFailed(block: block, "the hash key has \(count) octets, not 16")
+        case .offsetSpent, .hashKeyWorn, .hashKeyLength:
+            .authenticationFailed(block: block, "\(error)")
         }
     }
 
