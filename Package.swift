@@ -128,7 +128,10 @@ let package = Package(
             dependencies: ["SinglePhotonDetectors", "FirmwareProfiles", "TestSupport"]),
         .testTarget(
             name: "EmulatedTests",
-            dependencies: ["Emulated", "FirmwareProfiles", "Registry", "TestSupport"]),
+            dependencies: [
+                "Quantities", "HostIO", "DeviceProfiles", "OpticalBench", "Emulated",
+                "FirmwareProfiles", "TestSupport",
+            ]),
         .testTarget(
             name: "CalibrationTests", dependencies: ["Calibration", "OpticalBench", "TestSupport"]),
         .testTarget(

@@ -135,7 +135,7 @@ public final class FTDISerialFunction: EmulatedUSBFunction, @unchecked Sendable 
     }
 
     /// The rate a divisor word stands for: 3 MHz divided by eighths (AN232B-05).
-    static func baud(value: UInt16, index: UInt16) -> Double {
+    package static func baud(value: UInt16, index: UInt16) -> Double {
         let eighths: [Double] = [0, 4, 2, 1, 3, 5, 6, 7]
         let code = Int(value >> 14) | Int(index & 1) << 2
         let divisor = Double(value & 0x3FFF)

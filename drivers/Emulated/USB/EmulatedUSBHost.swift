@@ -75,10 +75,25 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
                 return true
             }
             let isKnown = slot.controller.inject(fault, at: context.now)
-            slot.service()
+            if isKnown, fault.kind == .reboot {
+                restart(slot)
+            } else {
+                slot.service()
+            }
             return isKnown
         }
     }
+
+    /// A device that restarts leaves the bus and comes back.
+    private func restart(_ slot: USBSlot) {
+        let function = slot.controller.function
+        let (path, speed) = (slot.summary.id.path, slot.controller.speed)
+        remove(slot)
+        attach(function, path: path, speed: speed, at: context.now + Self.restartTime)
+    }
+
+    /// From losing a device to finding it again, as long as a renumeration takes.
+    private static let restartTime = Duration.seconds(1)
 
     private func remove(_ slot: USBSlot) {
         slot.disconnect()
@@ -132,7 +147,9 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
     public func open(_ id: USBDeviceID) async throws(USBTransferError) -> any USBDevice {
         let slot = context.exclusively { slots.first { $0.summary.id == id } }
         guard let slot else { throw .notFound("device \(id)") }
-        if case .permissionDenied(let node) = slot.summary.access { throw .accessDenied(node: node) }
+        if case .permissionDenied(let node) = slot.summary.access {
+            throw .accessDenied(node: node)
+        }
         return EmulatedUSBDevice(context: context, slot: slot)
     }
 }

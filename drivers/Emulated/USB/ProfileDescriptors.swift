@@ -40,7 +40,8 @@ extension USBDescriptorSet {
                 productID: productID, deviceRelease: release),
             stringIndices: [1, 2, 3])
         let texts = [
-            profile.emulation?.manufacturer ?? usb.manufacturer?.description ?? profile.identity.vendor,
+            profile.emulation?.manufacturer ?? usb.manufacturer?.description
+                ?? profile.identity.vendor,
             profile.emulation?.product ?? usb.product?.description ?? profile.identity.model,
             serial,
         ]

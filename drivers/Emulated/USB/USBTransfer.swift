@@ -163,7 +163,9 @@ final class USBPipe {
             return UnsafeMutableRawBufferPointer(rebasing: scratch[..<size])
         }
         let start = transfer.moved
-        return transfer.withBuffer { UnsafeMutableRawBufferPointer(rebasing: $0[start..<start + size]) }
+        return transfer.withBuffer {
+            UnsafeMutableRawBufferPointer(rebasing: $0[start..<start + size])
+        }
     }
 
     private func copyScratch(to transfer: USBTransfer, count: Int) {

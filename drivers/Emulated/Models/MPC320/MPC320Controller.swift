@@ -169,7 +169,9 @@ public final class MPC320Controller: EmulatedSerialDevice, @unchecked Sendable {
             }
         case "request_status": withPaddle(message.parameters.0, message.id, sendStatus)
         case "home":
-            withPaddle(message.parameters.0, message.id) { begin($0, .home, Double(parameters.home)) }
+            withPaddle(message.parameters.0, message.id) {
+                begin($0, .home, Double(parameters.home))
+            }
         case "move_absolute": moveAbsolute(message)
         case "jog": jog(message)
         case "stop":

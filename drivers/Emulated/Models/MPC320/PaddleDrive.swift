@@ -166,7 +166,8 @@ struct PaddleDrive {
         guard let motion = queue.first, let target = motion.waypoints.first else { return nil }
         let distance = abs(target - paddles[motion.paddle].position)
         let remaining = Picoseconds(seconds: distance / motion.speed)
-        return clock + max(Picoseconds(1000), isStuck ? Self.stepTime : min(Self.stepTime, remaining))
+        return clock
+            + max(Picoseconds(1000), isStuck ? Self.stepTime : min(Self.stepTime, remaining))
     }
 
     private mutating func turn(_ paddle: Int, at time: Picoseconds) {

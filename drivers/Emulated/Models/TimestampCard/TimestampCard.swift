@@ -108,7 +108,8 @@ public final class TimestampCard: EmulatedUSBFunction, @unchecked Sendable {
         ]
         dacCodes = [UInt16](repeating: 0, count: 8)
         for (channel, code) in standard {
-            if let channel = try? profile.constant(channel), let code = try? profile.constant(code) {
+            if let channel = try? profile.constant(channel), let code = try? profile.constant(code)
+            {
                 dacCodes[channel] = UInt16(code)
             }
         }
