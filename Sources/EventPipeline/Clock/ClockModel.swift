@@ -6,7 +6,7 @@ import Quantities
 /// Within a segment, link time = origin + (ticks − start) · scale, in picoseconds with 64 binary
 /// fraction digits. Over 24 hours of 125 ps ticks (7 · 10¹⁴ of them) the rounding of the scale adds
 /// at most 4 · 10⁻⁵ ps, and nothing accumulates, because every conversion starts at the segment's
-/// origin. The law of a tick depends on nothing but the tick, so results do not depend on how a
+/// origin; without an offset the result is ⌊ticks · period⌋ exactly, for simple fractions. The law of a tick depends on nothing but the tick, so results do not depend on how a
 /// stream was cut. Link times are kept within ±`horizon`.
 public struct ClockModel: Hashable, Sendable {
     /// Why a clock can not be steered as asked.
@@ -68,8 +68,9 @@ public struct ClockModel: Hashable, Sendable {
         let (whole, rest) = tickPeriod.numerator.quotientAndRemainder(
             dividingBy: tickPeriod.denominator)
         let denominator = Int128(tickPeriod.denominator)
-        // Rounded to nearest; the remainder is below 2⁶³, so the shift stays within 128 bit.
-        let fraction = ((Int128(rest) << 64) + denominator / 2) / denominator
+        // Rounded up, so that a tick that ends on a whole picosecond is not rounded down to the one
+        // before it. The remainder is below 2⁶³, so the shift stays within 128 bit.
+        let fraction = ((Int128(rest) << 64) + denominator - 1) / denominator
         let correction = Int128((tickPeriod.picoseconds * fractionalOffset * 0x1p64).rounded())
         let scale = (Int128(whole) << 64) + fraction + correction
         let reach = min((Int128(1) << 125) / scale, Int128(1) << 62)
@@ -130,8 +131,10 @@ public struct ClockModel: Hashable, Sendable {
 extension ClockModel.Segment {
     /// The link time of a tick in 2⁻⁶⁴ ps, saturated beyond the horizon.
     @inline(__always) func time(of ticks: Int64) -> Int128 {
-        let delta = min(max(ticks - start, -reach), reach)
         let limit = Int128(ClockModel.horizon) << 64
+        let delta = ticks - start
+        if delta > reach { return limit }
+        if delta < -reach { return -limit }
         return min(max(origin + Int128(delta) * scale, -limit), limit)
     }
 

@@ -117,6 +117,12 @@ public struct RecordedMarker: Hashable, Sendable {
     public var ticks: DeviceTicks
     /// One bit for each marker input.
     public var mask: UInt16
+
+    /// A marker.
+    public init(ticks: DeviceTicks, mask: UInt16) {
+        self.ticks = ticks
+        self.mask = mask
+    }
 }
 
 /// A run of records of a recording, decoded.
