@@ -147,7 +147,8 @@ public struct RecordedBlock: Sendable {
 
     /// The clicks as a block of tags for the pipeline.
     ///
-    /// Not for T3 recordings, whose ticks are sync periods.
+    /// Events that the recording holds out of order stay so; the pipeline counts them as late and
+    /// marks their slots. Not for T3 recordings, whose ticks are sync periods.
     public func tagBlock(tickPeriod: TickPeriod, arrival: HostInstant) -> TagBlock {
         TagBlock(
             tickPeriod: tickPeriod, tags: tags, losses: losses, completeThrough: completeThrough,
