@@ -17,6 +17,8 @@ public struct LeakageLedger: Hashable, Sendable {
         case verificationTag
         /// Key bits compared in the clear to estimate the error rate.
         case sample
+        /// What the receiver's requests and error counts tell about his errors.
+        case feedback
         /// Any of the above sent once more in a form that is not a repetition of the same bits.
         case retransmission
     }
