@@ -105,11 +105,12 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
         .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),
-        .testTarget(name: "LinkTypesTests", dependencies: ["LinkTypes", "TestSupport"]),
-        .testTarget(name: "HostIOTests", dependencies: ["HostIO", "TestSupport"]),
+        .testTarget(
+            name: "LinkTypesTests", dependencies: ["LinkTypes", "Quantities", "TestSupport"]),
+        .testTarget(name: "HostIOTests", dependencies: ["HostIO", "Quantities", "TestSupport"]),
         .testTarget(
             name: "LinuxIOTests",
-            dependencies: ["LinuxIO", "HostIO", "CLibUSB", "CLibGPIOD", "TestSupport"]),
+            dependencies: ["LinuxIO", "HostIO", "Quantities", "CLibUSB", "CLibGPIOD", "TestSupport"]),
         .testTarget(
             name: "DeviceProfilesTests",
             dependencies: ["DeviceProfiles", "FirmwareProfiles", "TestSupport"]),
@@ -130,7 +131,12 @@ let package = Package(
             dependencies: ["Emulated", "FirmwareProfiles", "Registry", "TestSupport"]),
         .testTarget(
             name: "CalibrationTests", dependencies: ["Calibration", "OpticalBench", "TestSupport"]),
-        .testTarget(name: "LinkServiceTests", dependencies: ["LinkService", "TestSupport"]),
+        .testTarget(
+            name: "LinkServiceTests",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
+                "Calibration", "Emulated", "LinkService", "TestSupport",
+            ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),
     ],

@@ -10,7 +10,8 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {
 
     /// `count` zero octets, then handed to `initialize` to be filled.
     public init<E: Error>(
-        count: Int, initializingWith initialize: (UnsafeMutableBufferPointer<UInt8>) throws(E) -> Void
+        count: Int,
+        initializingWith initialize: (UnsafeMutableBufferPointer<UInt8>) throws(E) -> Void
     ) throws(E) {
         precondition(count >= 0)
         let memory = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: count)

@@ -1,7 +1,7 @@
 /// A vector in the space of normalised Stokes parameters (s1, s2, s3).
 ///
 /// s1 is H/V, s2 is D/A, s3 is R/L.
-public struct StokesVector: Hashable, Sendable {
+public struct StokesVector: Hashable, Sendable, Codable {
     /// The H/V, D/A and R/L components.
     public var s1, s2, s3: Double
     /// A vector from its three components.
@@ -39,19 +39,29 @@ public struct StokesVector: Hashable, Sendable {
     /// The component along axis 0 (s1), 1 (s2) or 2 (s3).
     @inlinable public subscript(axis: Int) -> Double {
         get { axis == 0 ? s1 : axis == 1 ? s2 : s3 }
-        set { if axis == 0 { s1 = newValue } else if axis == 1 { s2 = newValue } else { s3 = newValue } }
+        set {
+            if axis == 0 {
+                s1 = newValue
+            } else if axis == 1 {
+                s2 = newValue
+            } else {
+                s3 = newValue
+            }
+        }
     }
 }
 
 /// A rotation of the Poincaré sphere: what lossless polarization optics do to a Stokes vector.
 ///
 /// Stored as a 3×3 matrix; element (r, c) is the component along axis r of the image of axis c.
-public struct StokesRotation: Hashable, Sendable {
+public struct StokesRotation: Hashable, Sendable, Codable {
     /// The images of the three axes.
     public var column1, column2, column3: StokesVector
 
     /// The rotation whose columns are the images of the axes s1, s2, s3; they must be orthonormal.
-    @inlinable public init(columns column1: StokesVector, _ column2: StokesVector, _ column3: StokesVector) {
+    @inlinable public init(
+        columns column1: StokesVector, _ column2: StokesVector, _ column3: StokesVector
+    ) {
         self.column1 = column1
         self.column2 = column2
         self.column3 = column3
@@ -121,7 +131,8 @@ public struct StokesRotation: Hashable, Sendable {
         if angle < .pi - 1e-6 { return w * (angle / w.norm) }
         // Near half a turn the antisymmetric part vanishes: read the axis off the symmetric part.
         let diagonal = [column1.s1, column2.s2, column3.s3]
-        let main = diagonal[0] >= diagonal[1]
+        let main =
+            diagonal[0] >= diagonal[1]
             ? (diagonal[0] >= diagonal[2] ? 0 : 2) : (diagonal[1] >= diagonal[2] ? 1 : 2)
         var axis = StokesVector(
             self[0, main] + self[main, 0], self[1, main] + self[main, 1],
