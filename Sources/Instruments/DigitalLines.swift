@@ -5,12 +5,18 @@ import Quantities
 public enum LineRole: String, Hashable, Sendable, CaseIterable {
     /// Output: opens a detector's gate.
     case gateEnable = "gate_enable"
+    /// Output: switches a detector's bias on.
+    case biasEnable = "bias_enable"
     /// Output: opens the shutter.
     case shutterCommand = "shutter_command"
     /// Input: a detector reports a fault.
     case fault
     /// Input: too much light on a detector.
     case overLight = "over_light"
+    /// Input: a detector's cooler reports a fault.
+    case coolerFault = "cooler_fault"
+    /// Input: a detector is at its temperature.
+    case coolerReady = "cooler_ready"
     /// Input: enclosure closed, laser key turned.
     case interlock
     /// Input: the shutter is fully closed.
@@ -21,7 +27,12 @@ public enum LineRole: String, Hashable, Sendable, CaseIterable {
     case pulsePerSecond = "pps"
 
     /// Whether the host drives the line.
-    public var isOutput: Bool { self == .gateEnable || self == .shutterCommand }
+    public var isOutput: Bool {
+        switch self {
+        case .gateEnable, .biasEnable, .shutterCommand: true
+        default: false
+        }
+    }
 }
 
 /// Which line plays which part.

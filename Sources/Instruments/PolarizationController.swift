@@ -75,4 +75,19 @@ public protocol PolarizationController: Instrument {
     func halt() async throws(DriverError)
     /// Where the axes are, by their own readback.
     func settings() async throws(DriverError) -> [ActuatorSetting]
+    /// Moves several axes and waits until all stand; reports in the order of the axes.
+    func move(_ settings: [Int: ActuatorSetting]) async throws(DriverError) -> [MotionReport]
+}
+
+extension PolarizationController {
+    /// Moves one axis after the other, in the order of the axes; drivers that can do better do.
+    public func move(
+        _ settings: [Int: ActuatorSetting]
+    ) async throws(DriverError) -> [MotionReport] {
+        var reports: [MotionReport] = []
+        for (axis, setting) in settings.sorted(by: { $0.key < $1.key }) {
+            reports.append(try await move(axis, to: setting))
+        }
+        return reports
+    }
 }

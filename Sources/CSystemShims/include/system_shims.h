@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "pty_shims.h"
 #include <sys/epoll.h>
 
 /// Overwrites `count` bytes at `pointer` with zeros; never optimised away.

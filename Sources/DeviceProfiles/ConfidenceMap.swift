@@ -1,0 +1,113 @@
+/// How sure a field of a profile is.
+public enum Confidence: String, CaseIterable, Hashable, Comparable, Sendable {
+    /// Read in a primary source named under `provenance`, or measured.
+    case seen
+    /// General knowledge, not checked against a primary source.
+    case memory
+    /// A guess that lets an emulator work; never to be blessed by a test of the real thing.
+    case assumed
+
+    /// Orders the surer before the less sure.
+    public static func < (left: Self, right: Self) -> Bool { left.rank < right.rank }
+    private var rank: Int {
+        switch self {
+        case .seen: 0
+        case .memory: 1
+        case .assumed: 2
+        }
+    }
+}
+
+/// How sure each field of a profile is: a default, and exceptions by dotted path.
+///
+/// An exception covers everything below its path, the longest one wins, and `*` stands for any one
+/// name or index: `topology.channels.*.dead_time_ps`.
+public struct ConfidenceMap: Sendable {
+    /// The confidence of fields no exception covers.
+    public let standard: Confidence
+    /// The exceptions in file order.
+    public let exceptions: [(path: String, confidence: Confidence)]
+    /// Every value the file states, as a dotted path, in file order.
+    public let statedFields: [String]
+
+    /// The confidence of the field at `path`, whether the file states it or not.
+    public func confidence(of path: String) -> Confidence {
+        let segments = path.split(separator: ".")
+        var best: (length: Int, exact: Int, confidence: Confidence)?
+        for exception in exceptions {
+            let pattern = exception.path.split(separator: ".")
+            guard Self.covers(pattern, segments) else { continue }
+            let exact = pattern.count { $0 != "*" }
+            if let best, (best.length, best.exact) >= (pattern.count, exact) { continue }
+            best = (pattern.count, exact, exception.confidence)
+        }
+        return best?.confidence ?? standard
+    }
+
+    static func covers(_ pattern: [Substring], _ path: [Substring]) -> Bool {
+        guard pattern.count <= path.count else { return false }
+        for (pattern, segment) in zip(pattern, path) where pattern != "*" && pattern != segment {
+            return false
+        }
+        return true
+    }
+}
+
+extension DeviceProfile {
+    /// The confidence of the field at a dotted path, such as `usb.vendor_id` or
+    /// `topology.channels.0.dead_time_ps`. A quirk's own confidence wins for `quirks.NAME`.
+    public func confidence(of path: String) -> Confidence {
+        let segments = path.split(separator: ".")
+        if segments.count >= 2, segments[0] == "quirks", let quirk = quirks[String(segments[1])] {
+            return quirk.confidence
+        }
+        return confidence.confidence(of: path)
+    }
+
+    /// The dotted paths of all stated fields that are only assumed, in file order.
+    public var assumedFields: [String] {
+        confidence.statedFields.filter { confidence(of: $0) == .assumed }
+    }
+
+    /// Refuses a profile that contains guesses.
+    ///
+    /// - Parameter excluding: sections that do not matter to the caller, such as `emulation` for a
+    ///   driver or for an emulated device without USB.
+    /// - Throws: `UncertifiedProfile` with the assumed fields outside those sections.
+    public func certified(excluding: [String] = []) throws(UncertifiedProfile) {
+        let fields = assumedFields.filter { field in
+            !excluding.contains { field == $0 || field.hasPrefix($0 + ".") }
+        }
+        guard fields.isEmpty else {
+            throw UncertifiedProfile(profile: id, assumedFields: fields)
+        }
+    }
+}
+
+/// Where the facts of a profile come from.
+public struct ProfileProvenance: Sendable {
+    /// The day the facts were last checked, as `YYYY-MM-DD`.
+    public let date: String
+    /// The sources.
+    public let sources: [ProfileReference]
+    /// Known pairs of input and output.
+    public let vectors: NamedTable<TestVector>
+}
+
+/// One source of facts.
+public struct ProfileReference: Hashable, Sendable {
+    /// What it is: a repository, a document with its issue, a package with its version.
+    public let what: String
+    /// The files or sections that were used.
+    public let location: String
+}
+
+/// A byte string with its meaning.
+public struct TestVector: Hashable, Sendable {
+    /// The bytes as the wire has them.
+    public let bytes: [UInt8]
+    /// What they mean.
+    public let meaning: String
+    /// How sure it is that a real device produces or takes them.
+    public let confidence: Confidence
+}
