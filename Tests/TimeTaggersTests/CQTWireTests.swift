@@ -1,0 +1,7 @@
+import DeviceProfiles
+import FirmwareProfiles
+import LinkTypes
+import Quantities
+import Testing
+import TestSupport
+
