@@ -105,16 +105,19 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
         .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),
-        .testTarget(name: "LinkTypesTests", dependencies: ["LinkTypes", "TestSupport"]),
-        .testTarget(name: "HostIOTests", dependencies: ["HostIO", "TestSupport"]),
+        .testTarget(
+            name: "LinkTypesTests", dependencies: ["LinkTypes", "Quantities", "TestSupport"]),
+        .testTarget(name: "HostIOTests", dependencies: ["HostIO", "Quantities", "TestSupport"]),
         .testTarget(
             name: "LinuxIOTests",
-            dependencies: ["LinuxIO", "HostIO", "CLibUSB", "CLibGPIOD", "TestSupport"]),
+            dependencies: ["LinuxIO", "HostIO", "Quantities", "CLibUSB", "CLibGPIOD", "TestSupport"]),
         .testTarget(
             name: "DeviceProfilesTests",
             dependencies: ["DeviceProfiles", "FirmwareProfiles", "TestSupport"]),
         .testTarget(name: "OpticalBenchTests", dependencies: ["OpticalBench", "TestSupport"]),
-        .testTarget(name: "EventPipelineTests", dependencies: ["EventPipeline", "TestSupport"]),
+        .testTarget(
+            name: "EventPipelineTests",
+            dependencies: ["EventPipeline", "LinkTypes", "Quantities", "TestSupport"]),
         .testTarget(name: "ProtocolCoreTests", dependencies: ["ProtocolCore", "TestSupport"]),
         .testTarget(
             name: "TimeTaggersTests",
@@ -127,10 +130,18 @@ let package = Package(
             dependencies: ["SinglePhotonDetectors", "FirmwareProfiles", "TestSupport"]),
         .testTarget(
             name: "EmulatedTests",
-            dependencies: ["Emulated", "FirmwareProfiles", "Registry", "TestSupport"]),
+            dependencies: [
+                "Quantities", "HostIO", "DeviceProfiles", "OpticalBench", "Emulated",
+                "FirmwareProfiles", "TestSupport",
+            ]),
         .testTarget(
             name: "CalibrationTests", dependencies: ["Calibration", "OpticalBench", "TestSupport"]),
-        .testTarget(name: "LinkServiceTests", dependencies: ["LinkService", "TestSupport"]),
+        .testTarget(
+            name: "LinkServiceTests",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
+                "Calibration", "Emulated", "LinkService", "TestSupport",
+            ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),
     ],

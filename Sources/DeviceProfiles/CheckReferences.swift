@@ -1,3 +1,5 @@
+import Quantities
+
 /// Names in one section that must exist in another.
 
 extension DeviceProfile {
@@ -59,6 +61,15 @@ extension DeviceProfile {
                 found: "not both")
         }
         checkWeights(sink)
+        if let timeBase, let period = timeBase.rolloverPeriod, timeBase.rollover == .msbFalling,
+            let dummy = timeBase.maxDummyIntervalMilliseconds,
+            dummy * 1e9 >= Double(period.rawValue)
+        {
+            sink.report(
+                "time_base.max_dummy_interval_ms",
+                expected: "less than the rollover period (\(Double(period.rawValue) / 1e9) ms)",
+                found: ValueReader.show(dummy))
+        }
     }
 
     /// The parts of the time in a record lie side by side, up to the width of the counter.
@@ -91,6 +102,20 @@ extension DeviceProfile {
         }
         needCommand(identification?.command, "identification.command")
         needCommand(record?.flush.command, "record.flush.command")
+        checkIdentificationFields(sink)
+    }
+
+    /// The fields of the identification lie within the reply, where its length is known.
+    private func checkIdentificationFields(_ sink: ErrorSink) {
+        guard let identification, let reply = dialect?.commands[identification.command]?.reply,
+            let length = reply.bytes ?? reply.message.flatMap({ dialect?.messages[$0]?.dataBytes })
+        else { return }
+        for (name, field) in identification.fields.entries
+        where field.offset + field.bytes > length {
+            sink.report(
+                "identification.fields.\(name)", expected: "a field within the \(length) bytes",
+                found: "bytes \(field.offset) to \(field.offset + field.bytes - 1)")
+        }
     }
 
     private func checkSequences(_ sink: ErrorSink) {
@@ -150,6 +175,25 @@ extension DeviceProfile {
             (emulation.serial, usb?.serial, "serial"),
             (emulation.identityReply, identification?.expect, "identity_reply"),
         ]
+        // Real numbers need no substitute; a second value would only be confusing.
+        let numbers = [
+            ("vendor_id", usb?.vendorID, emulation.vendorID),
+            ("product_id", usb?.productID, emulation.productID),
+        ]
+        for case (let key, let real?, let substitute?) in numbers {
+            sink.report(
+                "emulation.\(key)", expected: "no substitute for `usb.\(key)` (\(real))",
+                found: "\(substitute)")
+        }
+        if let release = emulation.deviceRelease, usb?.deviceRelease?.contains(release) == false {
+            sink.report(
+                "emulation.device_release", expected: "a value within `usb.device_release`",
+                found: "0x" + String(release, radix: 16))
+        }
+        if let version = emulation.firmware, !firmware.contains(version) {
+            sink.report(
+                "emulation.firmware", expected: "a version within `firmware`", found: "\(version)")
+        }
         for case (let text?, let pattern?, let key) in shown where !pattern.matches(text) {
             sink.report(
                 "emulation.\(key)", expected: "text that fits \"\(pattern)\"",

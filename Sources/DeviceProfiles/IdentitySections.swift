@@ -237,6 +237,10 @@ public struct FirmwareRange: Sendable {
         if let through, through < version { return false }
         return true
     }
+    /// Why `version` must not be used although it is in the range; nil when it may be used.
+    public func reasonAgainst(_ version: FirmwareVersion) -> String? {
+        knownBad.first { $0.version == version }?.reason
+    }
     /// Whether some version is in both ranges.
     public func overlaps(_ other: FirmwareRange) -> Bool {
         if let from, let end = other.through, end < from { return false }

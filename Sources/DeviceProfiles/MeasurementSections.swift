@@ -77,10 +77,13 @@ public struct TimeBase: Sendable {
     /// A carry that the hardware forgets and the reader adds.
     public let lagCorrection: LagCorrection?
 
-    /// The time after which the counter wraps, in picoseconds; infinite counters give nil.
+    /// The time after which the counter wraps; nil when it never does or only after more than the
+    /// 106 days that `Picoseconds` can hold.
     public var rolloverPeriod: Picoseconds? {
         guard rollover != .none, counterBits < 63 else { return nil }
-        return Picoseconds(tick.picoseconds(of: 1 << UInt64(counterBits)))
+        let ticks = UInt64(1) << UInt64(counterBits)
+        guard Double(ticks) * tick.picoseconds < 9e18 else { return nil }
+        return Picoseconds(tick.picoseconds(of: ticks))
     }
 }
 

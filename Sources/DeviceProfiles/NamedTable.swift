@@ -1,6 +1,6 @@
 /// Values under names, in the order the profile lists them.
 ///
-/// A profile names most of its facts (commands, limits, fields of a record), and messages, tests and
+/// A profile names most of its facts (commands, limits, fields of a record); messages, tests and
 /// emulators must see them in one fixed order; a dictionary has none.
 public struct NamedTable<Value: Sendable>: Sendable {
     /// The entries in file order.

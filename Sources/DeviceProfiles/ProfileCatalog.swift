@@ -78,6 +78,13 @@ public struct ProfileCatalog: Sendable {
         try self.init(profiles)
     }
 
+    /// A file from the bytes a directory gave.
+    ///
+    /// - Throws: `ProfileErrors` when the bytes are not UTF-8.
+    public static func file(name: String, bytes: [UInt8]) throws(ProfileErrors) -> File {
+        (name, try DeviceProfile.text(of: bytes, file: name))
+    }
+
     /// A catalogue with more profiles.
     ///
     /// - Throws: `ProfileErrors` for errors in the files and for duplicates.
@@ -161,6 +168,30 @@ extension USBIdentity {
     private func overlap(_ left: ClosedRange<UInt16>?, _ right: ClosedRange<UInt16>?) -> Bool {
         guard let left, let right else { return false }
         return left.overlaps(right)
+    }
+}
+
+extension DeviceProfile {
+    /// What an emulated device of this model shows on USB.
+    ///
+    /// Real values come first; `emulation` fills in what is unknown or differs from unit to unit.
+    /// Throws `MissingProfileField` when the device is not on USB or neither states its numbers.
+    public func emulatedUSB() throws(MissingProfileField) -> USBSummary {
+        let usb = try requireUSB()
+        guard let vendorID = usb.vendorID ?? emulation?.vendorID else {
+            throw MissingProfileField(profile: id, path: "emulation.vendor_id")
+        }
+        guard let productID = usb.productID ?? emulation?.productID else {
+            throw MissingProfileField(profile: id, path: "emulation.product_id")
+        }
+        guard let release = emulation?.deviceRelease ?? usb.deviceRelease?.lowerBound else {
+            throw MissingProfileField(profile: id, path: "emulation.device_release")
+        }
+        return USBSummary(
+            vendorID: vendorID, productID: productID, deviceRelease: release,
+            manufacturer: emulation?.manufacturer ?? usb.manufacturer?.literal,
+            product: emulation?.product ?? usb.product?.literal,
+            serial: emulation?.serial ?? usb.serial?.literal)
     }
 }
 

@@ -45,8 +45,8 @@ public struct MissingProfileField: Error, Hashable, Sendable, CustomStringConver
     /// The dotted path of the field, such as `dialect.commands.send_dac`.
     public let path: String
 
-    /// For drivers that need a fact the profile has no accessor for.
-    package init(profile: String, path: String) {
+    /// Says that `profile` lacks the field at `path`.
+    public init(profile: String, path: String) {
         self.profile = profile
         self.path = path
     }

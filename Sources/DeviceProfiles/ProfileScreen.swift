@@ -12,9 +12,16 @@ struct ProfileScreen {
     static let flowDepthMax = 16
     static let indentationMax = 64
 
-    struct Position: Hashable {
+    /// No file that passes the screen is nested deeper.
+    static let depthMax = flowDepthMax + indentationMax + 1
+
+    struct Position: Hashable, Comparable {
         var line: Int
         var column: Int
+
+        static func < (left: Self, right: Self) -> Bool {
+            (left.line, left.column) < (right.line, right.column)
+        }
     }
 
     /// A key or the dash of a sequence item.
@@ -45,6 +52,8 @@ struct ProfileScreen {
     private var scalars: [Unicode.Scalar]
     private var index = 0
     private var position = Position(line: 1, column: 1)
+    /// The position behind the last character.
+    var end: Position { position }
     private var state = State.start
     private var quote: Unicode.Scalar?
     private var collections: [Int] = []
@@ -133,7 +142,10 @@ struct ProfileScreen {
         case "!": throw refuse("a value", "a tag (`!`), which profiles do not use")
         case "|", ">": throw refuse("a value in one line", "a block scalar (`\(scalar)`)")
         case "%" where position.column == 1: throw refuse("a key", "a directive (`%`)")
-        case "?" where blank(at: 1): throw refuse("a plain key", "a complex key (`?`)")
+        case "-" where isDocumentMark("---"), "." where isDocumentMark("..."):
+            throw refuse("one document without marks", "the mark `\(scalar)\(scalar)\(scalar)`")
+        case "?" where blank(at: 1) || !collections.isEmpty:
+            throw refuse("a plain key", "a complex key (`?`)")
         case "-" where blank(at: 1) && collections.isEmpty:
             marks.append(Mark(key: nil, position: position, collection: 0))
             return advance()
@@ -141,7 +153,7 @@ struct ProfileScreen {
             candidate = (position, index + 1)
             quote = scalar
         case "[", "{", "]", "}", ",": return try bracket(scalar)
-        case ":" where blank(at: 1): candidate = nil
+        case ":" where blank(at: 1) || !collections.isEmpty: candidate = nil
         default:
             candidate = (position, index)
             state = .plain
@@ -166,6 +178,12 @@ struct ProfileScreen {
             return advance()
         }
         state = .start
+    }
+
+    /// Whether `mark` stands alone at the beginning of the line.
+    private func isDocumentMark(_ mark: String) -> Bool {
+        position.column == 1 && blank(at: 3) && index + 3 <= scalars.count
+            && scalars[index..<(index + 3)].elementsEqual(mark.unicodeScalars)
     }
 
     private var nextIsFlowIndicator: Bool {

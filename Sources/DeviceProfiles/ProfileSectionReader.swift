@@ -51,16 +51,14 @@ final class SectionReader {
     /// Reports keys that are not known, and keys that are not plain words.
     func finish() {
         for (key, _) in mapping {
-            let mark = key.mark
-            let place = ProfileScreen.Position(line: mark?.line ?? 1, column: mark?.column ?? 1)
             guard let name = key.scalar?.string else {
-                sink.report(path, at: place, expected: "a plain key", found: key.whatItIs)
+                sink.report(path, at: key.position, expected: "a plain key", found: key.whatItIs)
                 continue
             }
             if known.contains(name) { continue }
             let list = known.sorted().joined(separator: ", ")
             sink.report(
-                join(name), at: place, expected: "one of the keys \(list)",
+                join(name), at: key.position, expected: "one of the keys \(list)",
                 found: "the unknown key `\(Node.excerpt(name))`")
         }
     }
@@ -144,9 +142,8 @@ extension SectionReader {
         NamedTable(
             pairs(key).compactMap { name, value in
                 guard Self.isName(name) else {
-                    sink.report(
-                        value.path, at: value.position,
-                        expected: "a name of lower-case letters, digits and underscores",
+                    value.failKey(
+                        "a name of lower-case letters, digits and underscores",
                         found: "`\(Node.excerpt(name))`")
                     return nil
                 }

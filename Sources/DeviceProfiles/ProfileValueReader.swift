@@ -44,9 +44,14 @@ struct ValueReader {
     let node: Node
     let path: String
     let sink: ErrorSink
+    /// The key of the value, for mappings whose keys are not fixed.
+    var key: Node?
 
-    var position: ProfileScreen.Position {
-        ProfileScreen.Position(line: node.mark?.line ?? 1, column: node.mark?.column ?? 1)
+    var position: ProfileScreen.Position { node.position }
+
+    /// Reports something wrong with the key rather than the value.
+    func failKey(_ expected: String, found: String) {
+        sink.report(path, at: (key ?? node).position, expected: expected, found: found)
     }
 
     private func fail(_ expected: String) {
@@ -145,7 +150,7 @@ struct ValueReader {
             let path = "\(path).\(key.scalar?.string ?? "?")"
             return (
                 ValueReader(node: key, path: path, sink: sink),
-                ValueReader(node: value, path: path, sink: sink)
+                ValueReader(node: value, path: path, sink: sink, key: key)
             )
         }
     }
@@ -225,6 +230,25 @@ extension Node {
         case "true", "True", "TRUE", "false", "False", "FALSE": .truth
         default: ValueReader.number(text) == nil ? .text : .number
         }
+    }
+
+    /// Whether the tree has no anchors and aliases, and is at most `depth` deep.
+    func isPlainTree(depth: Int) -> Bool {
+        guard depth > 0, anchor == nil else { return false }
+        switch self {
+        case .alias: return false
+        case .scalar: return true
+        case .sequence(let items): return items.allSatisfy { $0.isPlainTree(depth: depth - 1) }
+        case .mapping(let pairs):
+            return pairs.allSatisfy {
+                $0.key.isPlainTree(depth: depth - 1) && $0.value.isPlainTree(depth: depth - 1)
+            }
+        }
+    }
+
+    /// Where the node begins.
+    var position: ProfileScreen.Position {
+        ProfileScreen.Position(line: mark?.line ?? 1, column: mark?.column ?? 1)
     }
 
     /// The text of a scalar without quotes.

@@ -143,10 +143,8 @@ extension ConfidenceMap {
             guard let confidence = value.choice(Confidence.self) else { continue }
             let pattern = path.split(separator: ".", omittingEmptySubsequences: false)
             if !paths.contains(where: { Self.covers(pattern, $0) }) {
-                reader.sink.report(
-                    value.path, at: value.position,
-                    expected: "the path of a field this profile states",
-                    found: "`\(path.prefix(80))`")
+                value.failKey(
+                    "the path of a field this profile states", found: "`\(path.prefix(80))`")
             }
             exceptions.append((path, confidence))
         }

@@ -55,7 +55,7 @@ extension USBIdentity {
                 found: "none")
         }
         for (index, field) in match.enumerated() {
-            if !states(field) {
+            if !reader.has(field.rawValue) {
                 reader.sink.report(
                     reader.join("match.\(index)"), expected: "a property this section states",
                     found: "`\(field.rawValue)`, which it does not")
@@ -73,17 +73,6 @@ extension USBIdentity {
             reader.sink.report(
                 reader.join("endpoints.\(entry.name).address"), expected: "an unused address",
                 found: "the address of another endpoint")
-        }
-    }
-
-    func states(_ field: USBMatchField) -> Bool {
-        switch field {
-        case .vendorID: vendorID != nil
-        case .productID: productID != nil
-        case .deviceRelease: deviceRelease != nil
-        case .manufacturer: manufacturer != nil
-        case .product: product != nil
-        case .serial: serial != nil
         }
     }
 }

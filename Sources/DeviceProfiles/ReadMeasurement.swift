@@ -103,7 +103,8 @@ extension TimeBase {
             } ?? TickPeriod(picoseconds: 1)
         counterBits = reader.integer("counter_bits", 1...64)
         rollover = reader.choice("rollover", default: .none)
-        maxDummyIntervalMilliseconds = reader.optionalNumber("max_dummy_interval_ms", 0.001...1e9)
+        maxDummyIntervalMilliseconds = reader.optionalNumber(
+            "max_dummy_interval_ms", 0.000_001...1e9)
         origin = reader.choice("origin", default: .counterReset)
         references = reader.texts("references")
         interpolation = reader.optionalSection("interpolation", Interpolation.init)
@@ -112,21 +113,13 @@ extension TimeBase {
                 field: $0.text("field", max: 48), below: $0.integer("below", 1...1_000_000),
                 addTicks: $0.integer("add_ticks", 1...1_000_000))
         }
-        if rollover == .msbFalling, let period = rolloverPeriod,
-            let dummy = maxDummyIntervalMilliseconds, dummy * 1e9 >= Double(period.rawValue)
-        {
-            reader.sink.report(
-                reader.join("max_dummy_interval_ms"),
-                expected: "less than the rollover period (\(period.seconds * 1e3) ms)",
-                found: ValueReader.show(dummy))
-        }
     }
 }
 
 extension Interpolation {
     init(_ reader: SectionReader) {
         field = reader.text("field", max: 48)
-        let patternBits = reader.integer("pattern_bits", 1...12)
+        let patternBits = reader.required("pattern_bits")?.integer(1...12) ?? 12
         size = 1 << patternBits
         missing = reader.integer("missing", 0...255)
         defaultTable = reader.text("default_table", max: 48)

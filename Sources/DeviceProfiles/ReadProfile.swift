@@ -7,8 +7,8 @@ extension DeviceProfile {
     ///   - text: the complete file, at most 256 KiB.
     ///   - file: the name used in errors and in `source`.
     ///   - origin: whether the file was compiled in or given by the user.
-    /// - Throws: `ProfileErrors` with everything that is wrong, up to 50 errors. Errors of the YAML
-    ///   grammar end the reading, so they come alone.
+    /// - Throws: `ProfileErrors` with up to 50 errors. Reading ends after the first mistake in the
+    ///   YAML grammar; names that lead nowhere are looked for once all values are right.
     public init(
         text: String, file: String, origin: ProfileOrigin = .external
     ) throws(ProfileErrors) {
@@ -20,7 +20,8 @@ extension DeviceProfile {
         else { throw ProfileErrors(sink.errors) }
         let profile = DeviceProfile(reader, source)
         reader.finish()
-        profile?.checkReferences(sink)
+        // Half a profile refers to what is missing; those errors would only be noise.
+        if sink.errors.isEmpty { profile?.checkReferences(sink) }
         guard let profile, sink.errors.isEmpty else { throw ProfileErrors(sink.errors) }
         self = profile
     }
@@ -29,10 +30,14 @@ extension DeviceProfile {
     public init(
         bytes: [UInt8], file: String, origin: ProfileOrigin = .external
     ) throws(ProfileErrors) {
+        try self.init(text: Self.text(of: bytes, file: file), file: file, origin: origin)
+    }
+
+    static func text(of bytes: [UInt8], file: String) throws(ProfileErrors) -> String {
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw ProfileErrors([Self.encodingError(bytes, file)])
+            throw ProfileErrors([encodingError(bytes, file)])
         }
-        try self.init(text: text, file: file, origin: origin)
+        return text
     }
 
     /// Points at the first byte that is not UTF-8.
@@ -70,15 +75,26 @@ extension DeviceProfile {
             throw failure(error.position, error.expected, error.found)
         }
         do {
-            guard let node = try Yams.compose(yaml: text, .default, .default, .utf8) else {
+            // The parser keeps a pointer to the bytes, and short strings have none that lasts.
+            let padding = String(repeating: "\n", count: 16)
+            // All scalars are text to it; what they mean is decided here.
+            let parser = try Parser(yaml: text + padding, resolver: .basic, encoding: .utf8)
+            guard let node = try parser.singleRoot() else {
                 throw failure(start, "a mapping", "an empty file")
             }
-            return node
+            // Anchors live as long as the parser. The screen has refused them; this is the check
+            // that it understood the text as the parser does.
+            return try withExtendedLifetime(parser) {
+                guard node.isPlainTree(depth: ProfileScreen.depthMax) else {
+                    throw failure(start, "plain mappings, sequences and scalars", "other nodes")
+                }
+                return node
+            }
         } catch let error as ProfileErrors {
             throw error
         } catch let error as YamlError {
             let (position, expected, found) = explain(error, screen)
-            throw failure(position, expected, found)
+            throw failure(min(position, screen.end), expected, found)
         } catch {
             throw failure(start, "YAML", "something else")
         }
@@ -112,6 +128,12 @@ extension DeviceProfile {
     /// The version of the schema described in `firmware-profiles/README.md`.
     public static let schemaVersion = 1
 
+    /// Whether a path leads to a fact about the device, and not to a remark about one.
+    private static func isFact(_ path: String) -> Bool {
+        let isRemark = path.hasSuffix(".confidence") || path.hasSuffix(".note")
+        return path != "schema" && !(path.hasPrefix("quirks.") && isRemark)
+    }
+
     private init?(_ reader: SectionReader, _ source: ProfileSource) {
         _ = reader.required("schema")?.integer(
             Self.schemaVersion...Self.schemaVersion,
@@ -142,9 +164,7 @@ extension DeviceProfile {
         scaling = reader.sectionTable("scaling", Scale.init)
         timing = reader.table("timing") { name, value in
             if !name.hasSuffix("_ms") {
-                value.sink.report(
-                    value.path, at: value.position, expected: "a name that ends in `_ms`",
-                    found: "`\(name)`")
+                value.failKey("a name that ends in `_ms`", found: "`\(name)`")
             }
             return value.number(0.000_001...86_400_000)
         }
@@ -153,7 +173,7 @@ extension DeviceProfile {
             ?? Faults(reported: NamedTable(), injectable: [])
         quirks = reader.sectionTable("quirks", Quirk.init)
         emulation = reader.optionalSection("emulation", EmulationIdentity.init)
-        let stated = reader.sink.statedFields.filter { $0 != "schema" }
+        let stated = reader.sink.statedFields.filter(Self.isFact)
         let provenance = reader.section("provenance", ProfileProvenance.init)
         let confidence = reader.section("confidence") { ConfidenceMap($0, stated: stated) }
         guard let identity, let firmware, let provenance, let confidence else { return nil }

@@ -38,6 +38,16 @@ public struct TextPattern: Hashable, Sendable, CustomStringConvertible {
         self.elements = elements
     }
 
+    /// The only text that fits, or nil when the pattern has room for several.
+    public var literal: String? {
+        var text = ""
+        for element in elements {
+            guard case .literal(let character) = element else { return nil }
+            text.append(character)
+        }
+        return text
+    }
+
     /// Whether the whole of `text` fits the pattern.
     public func matches(_ text: String) -> Bool {
         let characters = Array(text)

@@ -8,19 +8,11 @@ import Synchronization
 /// on nothing but the program, so a run is reproducible bit for bit. Uses public API only.
 public final class VirtualReactor: Reactor, TaskExecutor, @unchecked Sendable {
     // @unchecked: all mutable state is inside the mutex.
-    private struct Timer {
-        let deadline: HostInstant
-        let sequence: UInt64
-        let work: @Sendable () -> Void
-    }
-
     private struct State {
         var now = HostInstant.zero
         var ready: [UnownedJob] = []
         var readyHead = 0
-        var timers: [Timer] = []  // a binary heap, earliest first
-        var cancelled: Set<UInt64> = []
-        var nextSequence: UInt64 = 0
+        var timers = TimerQueue()
         var thread: pthread_t?
 
         mutating func popReady() -> UnownedJob? {
@@ -74,25 +66,11 @@ public final class VirtualReactor: Reactor, TaskExecutor, @unchecked Sendable {
     public func schedule(
         at instant: HostInstant, _ work: @escaping @Sendable () -> Void
     ) -> TimerToken {
-        state.withLock { state in
-            let sequence = state.nextSequence
-            state.nextSequence += 1
-            state.timers.append(
-                Timer(deadline: max(instant, state.now), sequence: sequence, work: work))
-            Self.siftUp(&state.timers, state.timers.count - 1)
-            return TimerToken(rawValue: sequence)
-        }
+        state.withLock { $0.timers.add(at: max(instant, $0.now), work) }
     }
 
     /// Takes scheduled work back.
-    public func cancel(_ token: TimerToken) {
-        state.withLock { state in
-            // Work that has run is no longer in the heap; remembering its token would leak.
-            if state.timers.contains(where: { $0.sequence == token.rawValue }) {
-                state.cancelled.insert(token.rawValue)
-            }
-        }
-    }
+    public func cancel(_ token: TimerToken) { state.withLock { $0.timers.cancel(token) } }
 
     /// Starts a task all of whose nonisolated code runs here.
     @discardableResult
@@ -139,43 +117,9 @@ public final class VirtualReactor: Reactor, TaskExecutor, @unchecked Sendable {
     /// Removes the earliest timer, moves the clock to it, and returns its work.
     private func popTimer() -> (@Sendable () -> Void)? {
         state.withLock { state in
-            while let first = state.timers.first {
-                let last = state.timers.removeLast()
-                if !state.timers.isEmpty {
-                    state.timers[0] = last
-                    Self.siftDown(&state.timers)
-                }
-                if state.cancelled.remove(first.sequence) != nil { continue }
-                state.now = first.deadline
-                return first.work
-            }
-            return nil
-        }
-    }
-
-    private static func precedes(_ a: Timer, _ b: Timer) -> Bool {
-        (a.deadline, a.sequence) < (b.deadline, b.sequence)
-    }
-
-    private static func siftUp(_ heap: inout [Timer], _ start: Int) {
-        var child = start
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard precedes(heap[child], heap[parent]) else { return }
-            heap.swapAt(child, parent)
-            child = parent
-        }
-    }
-
-    private static func siftDown(_ heap: inout [Timer]) {
-        var parent = 0
-        while true {
-            var child = 2 * parent + 1
-            guard child < heap.count else { return }
-            if child + 1 < heap.count, precedes(heap[child + 1], heap[child]) { child += 1 }
-            guard precedes(heap[child], heap[parent]) else { return }
-            heap.swapAt(child, parent)
-            parent = child
+            guard let timer = state.timers.popEarliest(dueAt: nil) else { return nil }
+            state.now = timer.deadline
+            return timer.work
         }
     }
 }

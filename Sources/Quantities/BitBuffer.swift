@@ -145,6 +145,17 @@ public struct BitBuffer: Hashable, Sendable {
         if self.words.last != before { return nil }
     }
 
+    /// Overwrites the bits with zeros where they lie, then forgets them.
+    ///
+    /// For buffers that held secrets on the way to `SecretBytes`. Only this owner's storage is
+    /// overwritten: copies made before keep their content.
+    @inline(never)
+    public mutating func erase() {
+        for index in words.indices { words[index] = 0 }
+        count = 0
+        words.removeAll(keepingCapacity: true)
+    }
+
     private mutating func clearSpareBits() {
         let used = count & 63
         if used > 0 { words[words.count - 1] &= 1 << UInt64(used) - 1 }

@@ -1,12 +1,14 @@
 extension RandomNumberGenerator {
     /// A uniform number in [0, 1) with 53 random bits.
-    public mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }
+    @inlinable public mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }
 
     /// A uniform number in (0, 1], safe to take the logarithm of.
-    public mutating func uniformPositive() -> Double { (Double(next() >> 11) + 1) * 0x1p-53 }
+    @inlinable public mutating func uniformPositive() -> Double {
+        (Double(next() >> 11) + 1) * 0x1p-53
+    }
 
     /// A standard normal number, by the polar method of Marsaglia.
-    public mutating func gaussian() -> Double {
+    @inlinable public mutating func gaussian() -> Double {
         while true {
             let u = 2 * uniform() - 1
             let v = 2 * uniform() - 1
@@ -16,15 +18,17 @@ extension RandomNumberGenerator {
     }
 
     /// An exponential waiting time with mean 1.
-    public mutating func exponentialDeviate() -> Double { -naturalLog(uniformPositive()) }
+    @inlinable public mutating func exponentialDeviate() -> Double {
+        -naturalLog(uniformPositive())
+    }
 
     /// `true` with probability `p`.
-    public mutating func bernoulli(_ p: Double) -> Bool { uniform() < p }
+    @inlinable public mutating func bernoulli(_ p: Double) -> Bool { uniform() < p }
 
     /// The number of failures before the first success of probability `p` in (0, 1], by inversion.
     ///
     /// This is what lets a simulation skip empty pulses: its cost is one logarithm a success.
-    public mutating func geometric(_ p: Double) -> UInt64 {
+    @inlinable public mutating func geometric(_ p: Double) -> UInt64 {
         guard p < 1 else { return 0 }
         let value = naturalLog(uniformPositive()) / naturalLog1p(-p)
         return value < 0x1p62 ? UInt64(value) : 1 << 62
@@ -33,7 +37,7 @@ extension RandomNumberGenerator {
     /// A Poisson number with the given mean: multiplication below 30, otherwise the transformed
     /// rejection PTRS of Hörmann, "The transformed rejection method for generating Poisson random
     /// variables", 1993.
-    public mutating func poisson(mean: Double) -> Int {
+    @inlinable public mutating func poisson(mean: Double) -> Int {
         guard mean > 0 else { return 0 }
         if mean < 30 {
             let limit = exponential(-mean)

@@ -27,10 +27,10 @@ public struct SplitMix64: RandomNumberGenerator, Sendable {
 /// consumer of randomness takes its own labelled stream, so that adding a consumer does not change
 /// what the others draw. Not for secrets.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {
-    private var s0: UInt64
-    private var s1: UInt64
-    private var s2: UInt64
-    private var s3: UInt64
+    @usableFromInline var s0: UInt64
+    @usableFromInline var s1: UInt64
+    @usableFromInline var s2: UInt64
+    @usableFromInline var s3: UInt64
 
     /// The generator of the stream `label` under `seed`.
     public init(seed: UInt64, label: String = "") {
@@ -50,7 +50,7 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     }
 
     /// The next 64 bits.
-    public mutating func next() -> UInt64 {
+    @inlinable public mutating func next() -> UInt64 {
         let multiplied = s1 &* 5
         let result = (multiplied << 7 | multiplied >> 57) &* 9
         let shifted = s1 << 17

@@ -1,7 +1,7 @@
 /// A vector in the space of normalised Stokes parameters (s1, s2, s3).
 ///
 /// s1 is H/V, s2 is D/A, s3 is R/L.
-public struct StokesVector: Hashable, Sendable {
+public struct StokesVector: Hashable, Sendable, Codable {
     /// The H/V, D/A and R/L components.
     public var s1, s2, s3: Double
     /// A vector from its three components.
@@ -54,7 +54,7 @@ public struct StokesVector: Hashable, Sendable {
 /// A rotation of the Poincaré sphere: what lossless polarization optics do to a Stokes vector.
 ///
 /// Stored as a 3×3 matrix; element (r, c) is the component along axis r of the image of axis c.
-public struct StokesRotation: Hashable, Sendable {
+public struct StokesRotation: Hashable, Sendable, Codable {
     /// The images of the three axes.
     public var column1, column2, column3: StokesVector
 

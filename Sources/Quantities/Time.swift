@@ -2,7 +2,7 @@
 // (`EventPipeline`), and the oscillator models of `OpticalBench`.
 
 /// A span of time in integer picoseconds; ±106 days.
-public struct Picoseconds: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct Picoseconds: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
     /// The number of picoseconds.
     public var rawValue: Int64
     /// Wraps a number of picoseconds.
@@ -33,7 +33,7 @@ public struct Picoseconds: Hashable, Comparable, Sendable, CustomStringConvertib
 ///
 /// On the live machine the origin is that of CLOCK_MONOTONIC; on virtual time it is the start of
 /// the simulation.
-public struct HostInstant: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct HostInstant: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
     /// Nanoseconds since the clock's origin.
     public var nanoseconds: Int64
     /// Wraps a number of nanoseconds since the clock's origin.
@@ -119,7 +119,7 @@ public struct LinkTime: Hashable, Comparable, Sendable {
 }
 
 /// The number of a pulse slot, counted by Alice's oscillator from the start of the session.
-public struct SlotIndex: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct SlotIndex: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
     /// The slot number.
     public var rawValue: UInt64
     /// Wraps a slot number.

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pty_shims.h"
+#include <sys/epoll.h>
+
 /// Overwrites `count` bytes at `pointer` with zeros; never optimised away.
 void berek_explicit_bzero(void *pointer, size_t count);
 

@@ -1,0 +1,56 @@
+import Calibration
+import LinkTypes
+import Quantities
+
+/// The calibrations that bring a link from nothing to aligned, in the order they build on each
+/// other: clock, channel delays, gate, polarization of both bases.
+public struct CalibrationSequence<Store: CalibrationRecordStore>: Sendable {
+    /// The procedures by the names an operator uses.
+    public enum Step: String, CaseIterable, Sendable {
+        /// Slot period, phase and slot numbers.
+        case clock
+        /// How late each detector's clicks come.
+        case delays
+        /// Which part of the slot is accepted.
+        case gate
+        /// Both bases.
+        case polarization
+    }
+
+    private let runner: CalibrationRunner<ReceiverStation, Store>
+    private let slotPeriod: Picoseconds
+    private let stack: RetarderStack
+
+    /// The calibrations of one receiver.
+    public init(
+        station: ReceiverStation, store: Store, context: CalibrationContext,
+        slotPeriod: Picoseconds, stack: RetarderStack
+    ) {
+        runner = CalibrationRunner(environment: station, store: store, context: context)
+        self.slotPeriod = slotPeriod
+        self.stack = stack
+    }
+
+    /// Undoes or finishes what a crash interrupted.
+    public func recover() async throws(CalibrationFailure) { _ = try await runner.recover() }
+
+    /// Runs one procedure and returns its record.
+    public func run(_ step: Step) async throws(CalibrationFailure) -> CalibrationRecord {
+        switch step {
+        case .clock:
+            try await runner.run(
+                ClockLockProcedure(
+                    configuration: ClockLockProcedure.Configuration(slotPeriod: slotPeriod)))
+        case .delays:
+            try await runner.run(
+                DelayCalibration(
+                    configuration: DelayCalibration.Configuration(slotPeriod: slotPeriod)))
+        case .gate:
+            try await runner.run(
+                GateCalibration(
+                    configuration: GateCalibration.Configuration(slotPeriod: slotPeriod)))
+        case .polarization:
+            try await runner.run(PolarizationAlignment(stack: stack))
+        }
+    }
+}

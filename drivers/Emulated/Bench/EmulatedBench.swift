@@ -1,0 +1,164 @@
+import DeviceProfiles
+import HostIO
+import OpticalBench
+import Quantities
+
+/// What an emulated instrument is connected to.
+public enum BenchConnection {
+    /// A time tagger: its cables and its oscillator.
+    case timeTagger(inputs: any TaggerInputs, oscillator: any LocalOscillator)
+    /// A polarization controller: the plates it turns.
+    case polarizationController(any RotatableWaveplates)
+    /// A detector module with a serial port.
+    case detector(any DetectorElement)
+    /// A detector module wired to GPIO lines, by the role of each line.
+    case gatedDetector(any DetectorElement, lines: [String: GPIOLineID], nominalBias: Volts? = nil)
+}
+
+/// One emulated instrument of a bench.
+public struct BenchEntry {
+    /// The profile that describes it.
+    public var profile: DeviceProfile
+    /// Its serial number; also the name under which faults are planned.
+    public var serial: String
+    /// What it is connected to.
+    public var connection: BenchConnection
+    /// The USB port; nil gives it the next free one.
+    public var path: String?
+    /// The speed of its USB connection.
+    public var speed: USBSpeed
+
+    /// An instrument of the model in `profile`.
+    public init(
+        profile: DeviceProfile, serial: String, connection: BenchConnection, path: String? = nil,
+        speed: USBSpeed = .high
+    ) {
+        self.profile = profile
+        self.serial = serial
+        self.connection = connection
+        self.path = path
+        self.speed = speed
+    }
+}
+
+/// Emulated instruments on emulated hosts, connected to an optical bench.
+public final class EmulatedBench: @unchecked Sendable {
+    // @unchecked: immutable after init but for the table of targets, which the context's lock guards.
+
+    /// What the devices share.
+    public let context: EmulationContext
+    /// The USB host they are plugged into.
+    public let usb: EmulatedUSBHost
+    /// The GPIO chips they are wired to.
+    public let gpio: EmulatedGPIOHost
+    private var usbPaths: [String: String] = [:]
+    private var modules: [String: any FaultTarget] = [:]
+    private var nextPort = 1
+
+    /// A bench without instruments; bench time starts at `origin`, by default now.
+    public init(reactor: any Reactor, seed: UInt64, origin: HostInstant? = nil) {
+        context = EmulationContext(reactor: reactor, seed: seed, origin: origin)
+        usb = EmulatedUSBHost(context: context)
+        gpio = EmulatedGPIOHost(context: context)
+    }
+
+    /// A bench with `entries`.
+    ///
+    /// - Throws: `MissingProfileField` when a profile and a connection do not go together.
+    public convenience init(
+        reactor: any Reactor, seed: UInt64, entries: [BenchEntry]
+    ) throws(MissingProfileField) {
+        self.init(reactor: reactor, seed: seed)
+        for entry in entries { try add(entry) }
+    }
+
+    /// Adds an instrument and connects it to its host. GPIO chips are added to `gpio` before.
+    ///
+    /// - Throws: `MissingProfileField` when profile and connection do not go together.
+    public func add(_ entry: BenchEntry) throws(MissingProfileField) {
+        let profile = entry.profile
+        switch (entry.connection, profile.dialect?.style) {
+        case (.timeTagger(let inputs, let oscillator), .lengthOpcodePacket):
+            let card = try TimestampCard(
+                profile: profile, context: context, inputs: inputs, oscillator: oscillator,
+                label: entry.serial)
+            attach(card, entry)
+        case (.timeTagger(let inputs, let oscillator), .textLines):
+            try attach(
+                TDC1Unit(
+                    profile: profile, context: context, inputs: inputs, oscillator: oscillator),
+                entry)
+        case (.polarizationController(let plates), .aptFrames):
+            try attach(
+                MPC320Controller(
+                    profile: profile, context: context, plates: plates, serial: entry.serial),
+                entry)
+        case (.detector(let element), .textLines):
+            try attach(
+                SPDModule(profile: profile, context: context, detector: element), entry)
+        case (.gatedDetector(let element, let lines, let bias), nil):
+            modules[entry.serial] = try GatedDetectorModule(
+                profile: profile, context: context, gpio: gpio, lines: lines, detector: element,
+                nominalBias: bias)
+        default:
+            throw MissingProfileField(profile: profile.id, path: "a dialect for this connection")
+        }
+    }
+
+    /// Puts a serial instrument behind the bridge its profile names.
+    private func attach(
+        _ device: any EmulatedSerialDevice, _ entry: BenchEntry
+    ) throws(MissingProfileField) {
+        switch entry.profile.serialPort?.bridge {
+        case .ftdi:
+            let function = try FTDISerialFunction(
+                profile: entry.profile, serial: entry.serial, device: device)
+            // The FT232 has no high speed.
+            attach(function, entry, speed: .full)
+        case .cdcACM:
+            attach(
+                try CDCACMSerialFunction(
+                    profile: entry.profile, serial: entry.serial, device: device), entry)
+        case nil: throw MissingProfileField(profile: entry.profile.id, path: "serial_port")
+        }
+    }
+
+    private func attach(
+        _ function: any EmulatedUSBFunction, _ entry: BenchEntry, speed: USBSpeed? = nil
+    ) {
+        let path = entry.path ?? "1-\(nextPort)"
+        nextPort += 1
+        usbPaths[entry.serial] = path
+        usb.attach(function, path: path, speed: speed ?? entry.speed)
+    }
+
+    /// The USB port of the instrument with `serial`.
+    public func usbPath(of serial: String) -> String? { usbPaths[serial] }
+
+    /// The detector module named `serial`, for its fault and interlock lines.
+    public func gatedDetector(_ serial: String) -> GatedDetectorModule? {
+        modules[serial] as? GatedDetectorModule
+    }
+
+    /// Schedules faults. Returns those that name no instrument of the bench.
+    @discardableResult
+    public func schedule(_ faults: [PlannedFault]) -> [PlannedFault] {
+        var unknown: [PlannedFault] = []
+        for planned in faults {
+            if let path = usbPaths[planned.device] {
+                let host = usb
+                context.reactor.schedule(at: planned.time) {
+                    host.inject(planned.fault, path: path)
+                }
+            } else if let module = modules[planned.device] {
+                let context = context
+                context.schedule(at: planned.time) {
+                    _ = module.inject(planned.fault, at: context.now)
+                }
+            } else {
+                unknown.append(planned)
+            }
+        }
+        return unknown
+    }
+}

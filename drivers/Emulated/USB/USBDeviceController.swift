@@ -1,0 +1,187 @@
+import DeviceProfiles
+import HostIO
+import Quantities
+
+/// The part of a USB device that is the same in all: standard requests, halted endpoints, and the
+/// faults of the bus. Fronts talk to this; it talks to the function.
+public final class USBDeviceController: @unchecked Sendable {
+    // @unchecked: touched only under the lock of the context its front uses.
+
+    /// The function behind it.
+    public let function: any EmulatedUSBFunction
+    /// The speed of the connection.
+    public let speed: USBSpeed
+    /// The alternate settings the descriptors list at this speed.
+    public let interfaces: [USBInterface]
+    private let selfPowered: Bool
+    private var configuration: UInt8 = 0
+    private var alternates: [UInt8: UInt8] = [:]
+    private var halted: [UInt8] = []
+    private var silentUntil: [UInt8: HostInstant] = [:]
+    private var cutNextPacket: UInt8?
+
+    /// Connects `function` at `speed` and resets it.
+    public init(function: any EmulatedUSBFunction, speed: USBSpeed, at now: HostInstant) {
+        self.function = function
+        self.speed = speed
+        let shown = function.descriptors.variant(at: speed)
+        interfaces = USBDescriptorSet.interfaces(in: shown.configuration)
+        selfPowered = shown.configuration.count > 7 && shown.configuration[7] & 0x40 != 0
+        function.busReset(speed: speed, at: now)
+    }
+
+    /// The device's answer to a bus reset after it was connected.
+    public func busReset(at now: HostInstant) {
+        configuration = 0
+        alternates = [:]
+        halted = []
+        function.busReset(speed: speed, at: now)
+    }
+
+    /// The endpoint `address` in the alternate settings that are selected.
+    public func endpoint(_ address: UInt8) -> USBEndpoint? {
+        for interface in interfaces
+        where interface.alternate == alternates[interface.number, default: 0] {
+            if let endpoint = interface.endpoints.first(where: { $0.address == address }) {
+                return endpoint
+            }
+        }
+        return nil
+    }
+
+    // MARK: - Data packets
+
+    /// One OUT packet to a bulk or interrupt endpoint.
+    public func packetOut(
+        endpoint: UInt8, packet: UnsafeRawBufferPointer, at now: HostInstant
+    ) -> USBHandshake {
+        if halted.contains(endpoint) { return .stall }
+        if isSilent(endpoint, at: now) { return .nak }
+        let handshake = function.packetOut(endpoint: endpoint, packet: packet, at: now)
+        if handshake == .stall { halted.append(endpoint) }
+        return handshake
+    }
+
+    /// One IN token to a bulk or interrupt endpoint.
+    public func packetIn(
+        endpoint: UInt8, into buffer: UnsafeMutableRawBufferPointer, at now: HostInstant
+    ) -> USBInHandshake {
+        if halted.contains(endpoint) { return .stall }
+        if isSilent(endpoint, at: now) { return .nak }
+        let handshake = function.packetIn(endpoint: endpoint, into: buffer, at: now)
+        switch handshake {
+        case .stall: halted.append(endpoint)
+        case .data(let count) where cutNextPacket == endpoint && count > 1:
+            cutNextPacket = nil
+            return .data(count: count / 2)
+        default: break
+        }
+        return handshake
+    }
+
+    /// The next instant at which an answer may change without the host's doing.
+    public func nextWake(after now: HostInstant, polled: [UInt8]) -> HostInstant? {
+        let ends = silentUntil.values.filter { $0 > now }
+        return [function.nextWake(after: now, polled: polled), ends.min()].compactMap { $0 }.min()
+    }
+
+    private func isSilent(_ endpoint: UInt8, at now: HostInstant) -> Bool {
+        guard let end = silentUntil[endpoint] else { return false }
+        if now < end { return true }
+        silentUntil[endpoint] = nil
+        return false
+    }
+
+    // MARK: - Control transfers
+
+    /// A whole control transfer. `length` is wLength; `data` the OUT data stage.
+    public func control(
+        _ request: USBControlRequest, data: [UInt8], length: Int, at now: HostInstant
+    ) -> USBControlOutcome {
+        if isSilent(0, at: now) { return .nak }
+        let outcome =
+            request.requestType & 0x60 == 0
+            ? standard(request, length: length, at: now)
+            : function.control(request, data: data, length: length, at: now)
+        if case .data(let bytes) = outcome { return .data(Array(bytes.prefix(length))) }
+        return outcome
+    }
+
+    /// The requests of USB 2.0, section 9.4.
+    private func standard(
+        _ request: USBControlRequest, length: Int, at now: HostInstant
+    ) -> USBControlOutcome {
+        let target = UInt8(truncatingIfNeeded: request.index)
+        switch (request.requestType, request.request) {
+        case (0x80, 0): return .data([selfPowered ? 1 : 0, 0])
+        case (0x81, 0): return .data([0, 0])
+        case (0x82, 0): return .data([halted.contains(target) ? 1 : 0, 0])
+        case (0x02, 1) where request.value == 0:
+            halted.removeAll { $0 == target }
+            return .done
+        case (0x02, 3) where request.value == 0:
+            if !halted.contains(target) { halted.append(target) }
+            return .done
+        case (0x00, 1), (0x00, 3): return request.value == 1 ? .done : .stall
+        case (0x00, 5): return .done
+        case (0x80, 6):
+            return function.descriptors.descriptor(value: request.value, speed: speed)
+                .map(USBControlOutcome.data) ?? .stall
+        case (0x80, 8): return .data([configuration])
+        case (0x00, 9): return setConfiguration(UInt8(truncatingIfNeeded: request.value), at: now)
+        case (0x81, 10): return .data([alternates[target, default: 0]])
+        case (0x01, 11):
+            return setInterface(target, UInt8(truncatingIfNeeded: request.value), at: now)
+        default: return .stall
+        }
+    }
+
+    private func setConfiguration(_ value: UInt8, at now: HostInstant) -> USBControlOutcome {
+        let own = function.descriptors.variant(at: speed).configuration
+        guard value == 0 || own.count > 5 && value == own[5] else { return .stall }
+        configuration = value
+        for number in Set(interfaces.map(\.number)).sorted() {
+            _ = setInterface(number, 0, at: now)
+        }
+        return .done
+    }
+
+    private func setInterface(
+        _ number: UInt8, _ alternate: UInt8, at now: HostInstant
+    ) -> USBControlOutcome {
+        guard
+            let setting = interfaces.first(where: {
+                $0.number == number && $0.alternate == alternate
+            })
+        else { return .stall }
+        alternates[number] = alternate
+        for endpoint in setting.endpoints { halted.removeAll { $0 == endpoint.address } }
+        function.selectInterface(number, alternate: alternate, at: now)
+        return .done
+    }
+
+    // MARK: - Faults
+
+    /// Makes a fault of the bus happen, or hands it on to the function.
+    public func inject(_ fault: EmulatedFault, at now: HostInstant) -> Bool {
+        let endpoint = fault.endpoint ?? defaultEndpoint
+        switch fault.kind {
+        case .stall:
+            if !halted.contains(endpoint) { halted.append(endpoint) }
+            return true
+        case .nakTimeout:
+            silentUntil[endpoint] = now + (fault.duration ?? .seconds(3600))
+            return true
+        case .shortPacket:
+            cutNextPacket = endpoint
+            return true
+        default: return function.inject(fault, at: now)
+        }
+    }
+
+    /// The last bulk IN endpoint: the one that carries the data of the devices here.
+    private var defaultEndpoint: UInt8 {
+        let all = interfaces.flatMap(\.endpoints)
+        return all.last { $0.kind == .bulk && $0.address & 0x80 != 0 }?.address ?? 0
+    }
+}
