@@ -107,8 +107,9 @@ package struct TDC1StreamDecoder {
     /// Decodes `bytes`; a few may be kept until more arrive.
     ///
     /// - Parameter isLast: nothing follows, so what can not be checked is taken as it is.
-    package mutating func decode(_ bytes: [UInt8], isLast: Bool = false, into collector: inout TagCollector)
-    {
+    package mutating func decode(
+        _ bytes: [UInt8], isLast: Bool = false, into collector: inout TagCollector
+    ) {
         pending += bytes
         var index = 0
         while index + 4 <= pending.count {
