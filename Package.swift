@@ -115,7 +115,9 @@ let package = Package(
             name: "DeviceProfilesTests",
             dependencies: ["DeviceProfiles", "FirmwareProfiles", "TestSupport"]),
         .testTarget(name: "OpticalBenchTests", dependencies: ["OpticalBench", "TestSupport"]),
-        .testTarget(name: "EventPipelineTests", dependencies: ["EventPipeline", "TestSupport"]),
+        .testTarget(
+            name: "EventPipelineTests",
+            dependencies: ["EventPipeline", "LinkTypes", "Quantities", "TestSupport"]),
         .testTarget(name: "ProtocolCoreTests", dependencies: ["ProtocolCore", "TestSupport"]),
         .testTarget(
             name: "TimeTaggersTests",

@@ -13,10 +13,10 @@
 // Operands of this many words or fewer are multiplied word by word.
 #define SCHOOLBOOK_WORDS 8
 
-/// The low 64 bits of the carry-less product. Four integer products of operands with three empty
-/// bits between any two used bits: at most 16 ones meet in a column, and the carry out of a
-/// 4-bit column lands on empty bits, except from the full column, which the mask of the result
-/// removes as well. No memory access or branch depends on the operands.
+/// The low 64 bits of the carry-less product, by integer products of operands with three empty
+/// bits between any two used ones: a column of four bits then counts the ones that meet in it,
+/// and its lowest bit is their parity. Up to 15 meet without a carry; 16 do so only in the topmost
+/// column, whose carry leaves the word. No memory access or branch depends on the operands.
 BEREK_INLINE uint64_t low_product(uint64_t x, uint64_t y) {
     const uint64_t m0 = 0x1111111111111111u, m1 = m0 << 1, m2 = m0 << 2, m3 = m0 << 3;
     const uint64_t x0 = x & m0, x1 = x & m1, x2 = x & m2, x3 = x & m3;
@@ -58,17 +58,34 @@ BEREK_INLINE void schoolbook_portable(
 #if defined(BEREK_X86)
 #define BEREK_CLMUL BEREK_TARGET("pclmul,sse4.1")
 
+// Column by column, so that sums stay in registers: column k collects left[i] * right[k - i], its
+// high half goes to the next column.
+BEREK_CLMUL BEREK_INLINE void columns_carryless(
+    uint64_t *product, const uint64_t *left, const uint64_t *right, size_t words) {
+    uint64_t carry = 0;
+    for (size_t k = 0; k + 1 < 2 * words; k++) {
+        __m128i sum = _mm_setzero_si128();
+        const size_t first = k < words ? 0 : k - words + 1;
+        const size_t last = k < words ? k : words - 1;
+        for (size_t i = first; i <= last; i++) {
+            sum = _mm_xor_si128(
+                sum, _mm_clmulepi64_si128(
+                         _mm_loadl_epi64((const __m128i *)(left + i)),
+                         _mm_loadl_epi64((const __m128i *)(right + k - i)), 0));
+        }
+        product[k] = (uint64_t)_mm_cvtsi128_si64(sum) ^ carry;
+        carry = (uint64_t)_mm_extract_epi64(sum, 1);
+    }
+    product[2 * words - 1] = carry;
+}
+
 BEREK_CLMUL static void schoolbook_carryless(
     uint64_t *product, const uint64_t *left, const uint64_t *right, size_t words) {
-    memset(product, 0, 2 * words * sizeof(uint64_t));
-    for (size_t i = 0; i < words; i++) {
-        const __m128i x = _mm_cvtsi64_si128((long long)left[i]);
-        for (size_t j = 0; j < words; j++) {
-            const __m128i y = _mm_cvtsi64_si128((long long)right[j]);
-            __m128i *at = (__m128i *)(product + i + j);
-            _mm_storeu_si128(
-                at, _mm_xor_si128(_mm_loadu_si128(at), _mm_clmulepi64_si128(x, y, 0)));
-        }
+    // A constant count lets the compiler unroll the common case.
+    if (words == SCHOOLBOOK_WORDS) {
+        columns_carryless(product, left, right, SCHOOLBOOK_WORDS);
+    } else {
+        columns_carryless(product, left, right, words);
     }
 }
 

@@ -32,7 +32,7 @@ struct Berek: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             Demo.self, Devices.self, Profiles.self, Calibrate.self, Run.self, Inspect.self,
-            Convert.self,
+            Convert.self, Bench.self,
         ])
 }
 
@@ -64,6 +64,6 @@ enum Program {
 
 /// Writes a line to standard error.
 func printError(_ text: String) {
-    let line = text + "\n"
-    line.withCString { _ = fputs($0, stderr) }
+    let line = Array((text + "\n").utf8)
+    _ = write(STDERR_FILENO, line, line.count)
 }

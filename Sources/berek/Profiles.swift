@@ -74,7 +74,7 @@ struct Profiles: ParsableCommand {
                 found. Exit code 1 when there is any.
                 """)
 
-        @Argument(help: "Profile files.") var files: [String]
+        @ArgumentParser.Argument(help: "Profile files.") var files: [String]
 
         func validate() throws {
             if files.isEmpty { throw ValidationError("name at least one file") }

@@ -1,5 +1,7 @@
 import ArgumentParser
 import EventPipeline
+import LinkService
+import Quantities
 
 /// The format of a recording, by name or found from the content.
 struct RecordingOptions: ParsableArguments {
@@ -39,7 +41,7 @@ struct Inspect: ParsableCommand {
         var reader = try options.open(file)
         let summary = try RecordingSummary(reading: &reader)
         print(json ? summary.json.text : Self.text(summary))
-        if summary.findings.contains(where: { $0.severity == .loss }) { throw Exit.failed }
+        if summary.missingRecords > 0 || summary.counts.corrupt > 0 { throw Exit.failed }
     }
 
     static func text(_ summary: RecordingSummary) -> String {

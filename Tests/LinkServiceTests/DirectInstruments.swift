@@ -127,7 +127,7 @@ actor DirectDetector: SinglePhotonDetector {
     let health = InstrumentHealth.good
     let biasing: (any DetectorBiasing)? = nil
     let cooling: (any DetectorCooling)? = nil
-    let gating: (any DetectorGating)? = nil
+    let gating: (any Instruments.DetectorGating)? = nil
     let counting: (any PulseCounting)? = nil
     private let bench: TestBench
     private let index: Int

@@ -48,29 +48,29 @@ func name(_ error: AuthenticationError) -> String {
 
     static let hashKey = (0..<16).map { UInt8($0 * 7 + 1) }
 
-    /// Two ends of a link with `count` pad octets in each direction.
-    static func pair(
-        _ count: Int, store: MemoryStore = MemoryStore(), peerStore: MemoryStore = MemoryStore()
-    ) throws -> (alice: Authenticator, bob: Authenticator) {
-        let alice = try Authenticator(
-            hashKey: SecretBytes(copying: hashKey),
-            sending: pool(count, seed: 1, store: store),
+    /// One end of a link with `count` pad octets in each direction.
+    static func alice(_ count: Int, store: MemoryStore = MemoryStore()) throws -> Authenticator {
+        try Authenticator(
+            hashKey: SecretBytes(copying: hashKey), sending: pool(count, seed: 1, store: store),
             receiving: pool(count, seed: 2, store: MemoryStore()))
-        let bob = try Authenticator(
-            hashKey: SecretBytes(copying: hashKey),
-            sending: pool(count, seed: 2, store: MemoryStore()),
-            receiving: pool(count, seed: 1, store: peerStore))
-        return (alice, bob)
     }
 
-    /// Runs `body` and returns the name of the error it threw, or "none".
-    static func failure(_ body: () throws(AuthenticationError) -> Void) -> String {
-        do throws(AuthenticationError) {
-            try body()
-            return "none"
-        } catch {
-            return name(error)
-        }
+    /// The other end.
+    static func bob(_ count: Int, store: MemoryStore = MemoryStore()) throws -> Authenticator {
+        try Authenticator(
+            hashKey: SecretBytes(copying: hashKey),
+            sending: pool(count, seed: 2, store: MemoryStore()),
+            receiving: pool(count, seed: 1, store: store))
+    }
+
+    /// Expects `body` to throw the error of the given name.
+    static func expect(
+        _ expected: String, sourceLocation: SourceLocation = #_sourceLocation,
+        _ body: () throws(AuthenticationError) -> Void
+    ) {
+        var found = "none"
+        do throws(AuthenticationError) { try body() } catch { found = name(error) }
+        #expect(found == expected, sourceLocation: sourceLocation)
     }
 
     /// Tags computed from the formula by a separate program in integer arithmetic: hash key
@@ -96,14 +96,16 @@ func name(_ error: AuthenticationError) -> String {
         #expect(made.octets == octets(tag))
         #expect(made.offset == 32)
         try sender.verify(Array(message.utf8), tag: made)
-        #expect(sender.receiving.available == 0)
+        let left1 = sender.receiving.available
+        #expect(left1 == 0)
     }
 
     /// Messages of one text with other lengths, other bits, or another order are rejected, and
     /// nothing is spent by that. Seed 81.
     @Test func everythingButTheMessageIsRejected() throws {
         var generator = SeededGenerator(seed: 81)
-        var (alice, bob) = try Self.pair(1000)
+        var alice = try Self.alice(1000)
+        var bob = try Self.bob(1000)
         let message = (0..<100).map { _ in UInt8.random(in: 0...255, using: &generator) }
         let tag = try alice.tag(message)
         var wrong: [[UInt8]] = [
@@ -117,57 +119,62 @@ func name(_ error: AuthenticationError) -> String {
             wrong.append(other)
         }
         for other in wrong {
-            #expect(Self.failure { () throws(AuthenticationError) in
+            Self.expect("forged") { () throws(AuthenticationError) in
                 try bob.verify(other, tag: tag)
-            } == "forged")
+            }
         }
         for index in 0..<16 {
             var changed = tag.octets
             changed[index] ^= 0x10
             let forged = try #require(AuthenticationTag(offset: tag.offset, octets: changed))
-            #expect(Self.failure { () throws(AuthenticationError) in
+            Self.expect("forged") { () throws(AuthenticationError) in
                 try bob.verify(message, tag: forged)
-            } == "forged")
+            }
         }
         let moved = try #require(AuthenticationTag(offset: 16, octets: tag.octets))
-        #expect(Self.failure { () throws(AuthenticationError) in
+        Self.expect("forged") { () throws(AuthenticationError) in
             try bob.verify(message, tag: moved)
-        } == "forged")
-        #expect(bob.receiving.available == 1000)
+        }
+        let left2 = bob.receiving.available
+        #expect(left2 == 1000)
         try bob.verify(message, tag: tag)
-        #expect(bob.receiving.consumedThrough == 16)
+        let consumed3 = bob.receiving.consumedThrough
+        #expect(consumed3 == 16)
         #expect(AuthenticationTag(offset: 0, octets: [1, 2, 3]) == nil)
     }
 
     @Test func replayAndReorderingAreRejectedAndGapsAreNot() throws {
-        var (alice, bob) = try Self.pair(64)
+        var alice = try Self.alice(64)
+        var bob = try Self.bob(64)
         let first = try alice.tag([1])
         let second = try alice.tag([2])
         let third = try alice.tag([3])
         try bob.verify([1], tag: first)
         try bob.verify([3], tag: third)
         for (message, tag) in [([1], first), ([2], second), ([3], third)] as [([UInt8], _)] {
-            #expect(Self.failure { () throws(AuthenticationError) in
+            Self.expect("offsetSpent") { () throws(AuthenticationError) in
                 try bob.verify(message, tag: tag)
-            } == "offsetSpent")
+            }
         }
         let beyond = try #require(AuthenticationTag(offset: 49, octets: first.octets))
         let far = try #require(AuthenticationTag(offset: .max, octets: first.octets))
         for tag in [beyond, far] {
-            #expect(Self.failure { () throws(AuthenticationError) in
+            Self.expect("exhausted") { () throws(AuthenticationError) in
                 try bob.verify([1], tag: tag)
-            } == "exhausted")
+            }
         }
-        #expect(bob.receiving.available == 16)
+        let left4 = bob.receiving.available
+        #expect(left4 == 16)
     }
 
     @Test func exhaustionLowWaterAndRefill() throws {
-        var (alice, bob) = try Self.pair(40)
+        var alice = try Self.alice(40)
+        var bob = try Self.bob(40)
         _ = try alice.tag([1])
         let second = try alice.tag([2])
-        #expect(Self.failure { () throws(AuthenticationError) in _ = try alice.tag([3]) }
-            == "exhausted")
-        #expect(alice.sending.available == 8)
+        Self.expect("exhausted") { () throws(AuthenticationError) in _ = try alice.tag([3]) }
+        let left5 = alice.sending.available
+        #expect(left5 == 8)
         // The key that follows continues the offsets, also across the octets left over.
         let fresh = (0..<24).map { UInt8($0) }
         alice.refillSending(SecretBytes(copying: fresh))
@@ -176,30 +183,34 @@ func name(_ error: AuthenticationError) -> String {
         #expect(third.offset == 32)
         try bob.verify([2], tag: second)
         try bob.verify([3], tag: third)
-        #expect(bob.receiving.consumedThrough == 48)
+        let consumed6 = bob.receiving.consumedThrough
+        #expect(consumed6 == 48)
 
         var pool = Self.pool(64, seed: 3, store: MemoryStore(), low: 40)
-        #expect(!pool.isLow)
+        let before = pool.isLow
         _ = try pool.take(25).count
-        #expect(pool.isLow)
+        let during = pool.isLow
         pool.append(SecretBytes(copying: fresh))
-        #expect(!pool.isLow)
+        let after = pool.isLow
+        #expect([before, during, after] == [false, true, false])
     }
 
     @Test func keyIsNotUsedWhenItsConsumptionCanNotBeStored() throws {
         let (store, peerStore) = (MemoryStore(), MemoryStore())
-        var (alice, bob) = try Self.pair(64, store: store, peerStore: peerStore)
+        var alice = try Self.alice(64, store: store)
+        var bob = try Self.bob(64, store: peerStore)
         store.refuse(true)
-        #expect(Self.failure { () throws(AuthenticationError) in _ = try alice.tag([1]) }
-            == "notPersisted")
-        #expect(alice.sending.consumedThrough == 0)
+        Self.expect("notPersisted") { () throws(AuthenticationError) in _ = try alice.tag([1]) }
+        let consumed7 = alice.sending.consumedThrough
+        #expect(consumed7 == 0)
         store.refuse(false)
         let tag = try alice.tag([1])
         #expect(tag.offset == 0)
         #expect(store.offset == 16)
         peerStore.refuse(true)
-        #expect(Self.failure { () throws(AuthenticationError) in try bob.verify([1], tag: tag) }
-            == "notPersisted")
+        Self.expect("notPersisted") { () throws(AuthenticationError) in
+            try bob.verify([1], tag: tag)
+        }
         peerStore.refuse(false)
         try bob.verify([1], tag: tag)
         #expect(peerStore.offset == 16)
@@ -211,7 +222,8 @@ func name(_ error: AuthenticationError) -> String {
         var generator = SeededGenerator(seed: 82)
         let (total, store) = (16 * 300, MemoryStore())
         var used = Set<UInt64>()
-        var (alice, bob) = try Self.pair(total, store: store)
+        var alice = try Self.alice(total, store: store)
+        var bob = try Self.bob(total)
         for step in 0..<400 {
             if generator.bernoulli(0.1) {
                 alice = try Authenticator(
@@ -237,29 +249,33 @@ func name(_ error: AuthenticationError) -> String {
         #expect(Authenticator.epsilonPerTag(messageOctets: 0) == 0x1p-128)
         #expect(Authenticator.epsilonPerTag(messageOctets: 17) == 3 * 0x1p-128)
         #expect(Authenticator.epsilonPerTag(messageOctets: 1 << 24) < 0x1p-107)
-        var (alice, bob) = try Self.pair(64)
+        var alice = try Self.alice(64)
+        var bob = try Self.bob(64)
         let tag = try alice.tag([UInt8](repeating: 0, count: 32))
-        #expect(alice.epsilon >= 3 * 0x1p-128)
-        #expect(Self.failure { () throws(AuthenticationError) in try bob.verify([1], tag: tag) }
-            == "forged")
+        let aliceEpsilon = alice.epsilon
+        #expect(aliceEpsilon >= 3 * 0x1p-128)
+        Self.expect("forged") { () throws(AuthenticationError) in try bob.verify([1], tag: tag) }
         // A rejected forgery was a chance for the forger too.
-        #expect(bob.epsilon >= 2 * 0x1p-128)
-        #expect(bob.tagsOfHashKey == 0)
-        #expect(bob.epsilonEntry.value == bob.epsilon)
+        let bobEpsilon = bob.epsilon
+        #expect(bobEpsilon >= 2 * 0x1p-128)
+        let (tags, entry) = (bob.tagsOfHashKey, bob.epsilonEntry.value)
+        #expect(tags == 0)
+        #expect(entry == bobEpsilon)
     }
 
     @Test func hashKeyIsReplaced() throws {
-        var (alice, bob) = try Self.pair(64)
+        var alice = try Self.alice(64)
+        var bob = try Self.bob(64)
         let fresh = (0..<16).map { UInt8(200 + $0) }
         try alice.replaceHashKey(SecretBytes(copying: fresh))
         let tag = try alice.tag([9])
-        #expect(Self.failure { () throws(AuthenticationError) in try bob.verify([9], tag: tag) }
-            == "forged")
+        Self.expect("forged") { () throws(AuthenticationError) in try bob.verify([9], tag: tag) }
         try bob.replaceHashKey(SecretBytes(copying: fresh))
         try bob.verify([9], tag: tag)
-        #expect(alice.tagsOfHashKey == 1)
-        #expect(Self.failure { () throws(AuthenticationError) in
+        let tags = alice.tagsOfHashKey
+        #expect(tags == 1)
+        Self.expect("hashKeyLength") { () throws(AuthenticationError) in
             try alice.replaceHashKey(SecretBytes(copying: [1, 2, 3]))
-        } == "hashKeyLength")
+        }
     }
 }

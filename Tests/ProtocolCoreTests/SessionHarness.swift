@@ -8,10 +8,10 @@ struct SyntheticChannel {
     var transmittance = 0.1
     var darkProbability = 1e-6
     var errorProbability = 0.01
-    var receiverProbabilityZ = 0.7
+    var receiverProbabilityZ = 0.5
     /// The fraction of pulses that an eavesdropper measures in a random basis and sends again.
     var intercepted = 0.0
-    var intensities = [0.5, 0.15]
+    var intensities = [0.4, 0.1]
     var generator: SeededGenerator
 
     init(seed: UInt64) { generator = SeededGenerator(seed: seed, label: "channel") }
@@ -92,12 +92,12 @@ struct EndRecord {
 final class LinkUnderTest {
     struct Setup {
         var seed: UInt64
-        var blockBits = 61_440
+        var blockBits = 30_720
         var poolOctets = 64
         var bobPoolOffset: UInt64 = 0
-        var expectedKeyFraction = 0.52
+        var expectedKeyFraction = 0.25
         var disclosedFractionZ = 1.0 / 16
-        var disclosedFractionX = 0.25
+        var disclosedFractionX = 0.1
         var bobMaximumErrorRate = 0.11
         var labels = DetectorLabels()
         var limits = SessionLimits()
@@ -129,12 +129,12 @@ final class LinkUnderTest {
     init(_ setup: Setup) throws {
         channel = SyntheticChannel(seed: setup.seed)
         pattern = KeyedPulsePattern(
-            key: SplitMix64.mix(setup.seed), probabilityZ: 0.7, probabilitySignal: 0.7)
+            key: SplitMix64.mix(setup.seed), probabilityZ: 0.5, probabilitySignal: 0.4)
         func parameters(_ maximumErrorRate: Double) throws -> SessionParameters {
             try SessionParameters(
                 slotRate: Hertz(1e8),
-                intensities: DecoyIntensities(signal: 0.5, decoy: 0.15, signalProbability: 0.7),
-                probabilityZ: 0.7, disclosedFractionZ: setup.disclosedFractionZ,
+                intensities: DecoyIntensities(signal: 0.4, decoy: 0.1, signalProbability: 0.4),
+                probabilityZ: 0.5, disclosedFractionZ: setup.disclosedFractionZ,
                 disclosedFractionX: setup.disclosedFractionX, blockBits: setup.blockBits,
                 security: SecurityParameters(epsilonSecrecy: 1e-9, epsilonCorrectness: 1e-12),
                 maximumErrorRate: maximumErrorRate)

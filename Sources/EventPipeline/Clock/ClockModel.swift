@@ -6,7 +6,7 @@ import Quantities
 /// Within a segment, link time = origin + (ticks − start) · scale, in picoseconds with 64 binary
 /// fraction digits. Over 24 hours of 125 ps ticks (7 · 10¹⁴ of them) the rounding of the scale adds
 /// at most 4 · 10⁻⁵ ps, and nothing accumulates, because every conversion starts at the segment's
-/// origin. The law of a tick depends on nothing but the tick, so results do not depend on how a
+/// origin; without an offset the result is ⌊ticks · period⌋ exactly, for simple fractions. The law of a tick depends on nothing but the tick, so results do not depend on how a
 /// stream was cut. Link times are kept within ±`horizon`.
 public struct ClockModel: Hashable, Sendable {
     /// Why a clock can not be steered as asked.
@@ -35,6 +35,17 @@ public struct ClockModel: Hashable, Sendable {
         var scale: Int128
         /// The distance from `start` beyond which times saturate; keeps products within 128 bit.
         var reach: Int64
+        /// Up to this distance after `start` times are certainly within the horizon.
+        var plainReach: UInt64
+
+        init(start: Int64, origin: Int128, scale: Int128) {
+            self.start = start
+            self.origin = origin
+            self.scale = scale
+            reach = Int64(min((Int128(1) << 125) / scale, Int128(1) << 62))
+            let room = (Int128(ClockModel.horizon) << 64) - origin
+            plainReach = UInt64(min(max(room / scale, 0), Int128(reach)))
+        }
     }
 
     /// The nominal length of a tick.
@@ -68,12 +79,12 @@ public struct ClockModel: Hashable, Sendable {
         let (whole, rest) = tickPeriod.numerator.quotientAndRemainder(
             dividingBy: tickPeriod.denominator)
         let denominator = Int128(tickPeriod.denominator)
-        // Rounded to nearest; the remainder is below 2⁶³, so the shift stays within 128 bit.
-        let fraction = ((Int128(rest) << 64) + denominator / 2) / denominator
+        // Rounded up, so that a tick that ends on a whole picosecond is not rounded down to the one
+        // before it. The remainder is below 2⁶³, so the shift stays within 128 bit.
+        let fraction = ((Int128(rest) << 64) + denominator - 1) / denominator
         let correction = Int128((tickPeriod.picoseconds * fractionalOffset * 0x1p64).rounded())
         let scale = (Int128(whole) << 64) + fraction + correction
-        let reach = min((Int128(1) << 125) / scale, Int128(1) << 62)
-        return Segment(start: start, origin: origin, scale: scale, reach: Int64(reach))
+        return Segment(start: start, origin: origin, scale: scale)
     }
 
     /// From tick `start` on, ticks last the nominal period times 1 + `fractionalOffset`; the link
@@ -130,13 +141,24 @@ public struct ClockModel: Hashable, Sendable {
 extension ClockModel.Segment {
     /// The link time of a tick in 2⁻⁶⁴ ps, saturated beyond the horizon.
     @inline(__always) func time(of ticks: Int64) -> Int128 {
-        let delta = min(max(ticks - start, -reach), reach)
         let limit = Int128(ClockModel.horizon) << 64
+        let delta = ticks - start
+        if delta > reach { return limit }
+        if delta < -reach { return -limit }
         return min(max(origin + Int128(delta) * scale, -limit), limit)
     }
 
     /// The link time of a tick in whole picoseconds, rounded down, saturated beyond the horizon.
     @inline(__always) func picoseconds(of ticks: Int64) -> Int64 {
-        Int64(truncatingIfNeeded: time(of: ticks) >> 64)
+        let delta = UInt64(bitPattern: ticks &- start)
+        guard delta <= plainReach else {
+            return Int64(truncatingIfNeeded: time(of: ticks) >> 64)
+        }
+        // The same product without the partial products that are known to be zero.
+        let product = delta.multipliedFullWidth(by: UInt64(truncatingIfNeeded: scale))
+        let carry = product.low.addingReportingOverflow(UInt64(truncatingIfNeeded: origin)).overflow
+        return Int64(truncatingIfNeeded: origin >> 64)
+            &+ Int64(bitPattern: delta) &* Int64(truncatingIfNeeded: scale >> 64)
+            &+ Int64(bitPattern: product.high) &+ (carry ? 1 : 0)
     }
 }

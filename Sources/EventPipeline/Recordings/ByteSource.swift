@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#endif
+import Glibc
 
 /// Where the bytes of a recording come from, in order, in pieces of any size.
 public protocol ByteSource {

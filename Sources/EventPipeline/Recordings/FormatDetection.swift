@@ -26,10 +26,11 @@ func detectFormat(_ bytes: inout BufferedBytes) throws(RecordingError) -> Detect
         var lines = HexLineSource(
             BufferedBytes(MemoryByteSource(Array(sample[..<end]))), digits: digits)
         _ = try lines.read(upTo: sampleSize, into: &binary)
-        let (layout, assumption) = try plausibleLayout(binary, allowsFast: encoding == .a0)
+        let (layout, assumption) = try plausibleLayout(
+            binary, allowsFast: encoding == .a0, minimumWords: 1)
         return DetectedFormat(format: .sFifteen(encoding, layout), assumption: assumption)
     }
-    let (layout, assumption) = try plausibleLayout(sample, allowsFast: true)
+    let (layout, assumption) = try plausibleLayout(sample, allowsFast: true, minimumWords: 16)
     return DetectedFormat(format: .sFifteen(.a1, layout), assumption: assumption)
 }
 
@@ -43,17 +44,30 @@ private func hexLineLength(_ sample: [UInt8]) -> Int? {
 
 /// How well words fit a layout.
 private struct Plausibility {
-    /// The share of steps backwards in time.
-    var disorder: Double
-    /// The share of words whose spare bits do not look like those of any known tagger.
-    var strangeness: Double
+    var words: Int
+    /// The steps backwards in time.
+    var backwards: Int
+    /// Words whose spare bits do not look like those of any known tagger, each counted in full.
+    var strange: Double
     /// Whether all spare bits down to the pattern are zero, as with 49 bits of time.
     var isCoarse: Bool
-    var cost: Double { disorder + 0.5 * strangeness }
+
+    var disorder: Double { Double(backwards) / Double(max(1, words - 1)) }
+    var cost: Double { disorder + 0.5 * strange / Double(words) }
+
+    /// Whether `other`, of a higher cost, might fit as well: less than five standard deviations of
+    /// the numbers of misfits between the two.
+    func isHardToTell(from other: Plausibility) -> Bool {
+        let scale = Double(min(words, other.words))
+        let (a, b) = (cost * scale, other.cost * scale)
+        return b - a < 5 * (a + b).squareRoot() || b - a < 3
+    }
 }
 
+/// The layout under which the words make most sense. Throws when none does, or when there are
+/// fewer than `minimumWords`, of which anything could be said.
 private func plausibleLayout(
-    _ bytes: [UInt8], allowsFast: Bool
+    _ bytes: [UInt8], allowsFast: Bool, minimumWords: Int
 ) throws(RecordingError) -> (SFifteenLayout, String?) {
     var candidates: [(layout: SFifteenLayout, fit: Plausibility)] = []
     for isSwapped in [false, true] {
@@ -68,16 +82,21 @@ private func plausibleLayout(
     let ordered = candidates.enumerated().sorted {
         ($0.element.fit.cost, $0.offset) < ($1.element.fit.cost, $1.offset)
     }.map(\.element)
-    guard let best = ordered.first, best.fit.disorder <= 0.15, best.fit.cost <= 0.4 else {
+    guard let best = ordered.first, best.fit.disorder <= 0.15, best.fit.cost <= 0.4,
+        best.fit.words >= minimumWords
+    else {
         let start = bytes.prefix(16).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
-        throw .unrecognized(
-            found: start.isEmpty ? "nothing" : start.joined(separator: " "))
+        throw .unrecognized(found: start.isEmpty ? "nothing" : start.joined(separator: " "))
     }
-    guard ordered.count > 1, ordered[1].fit.cost - best.fit.cost < 0.05 else {
+    guard ordered.count > 1, best.fit.isHardToTell(from: ordered[1].fit) else {
         return (best.layout, nil)
     }
     let names = "\(best.layout.rawValue) and \(ordered[1].layout.rawValue)"
-    return (best.layout, "the content fits the layouts \(names) about equally; name the format")
+    return (
+        best.layout,
+        "the content fits the layouts \(names) about equally; the first is taken, name the format"
+            + " to be sure"
+    )
 }
 
 private func fitOf64BitWords(_ bytes: [UInt8], isSwapped: Bool) -> Plausibility? {
@@ -85,6 +104,7 @@ private func fitOf64BitWords(_ bytes: [UInt8], isSwapped: Bool) -> Plausibility?
     var backwards = 0
     var strange = 0
     var spareBits: UInt64 = 0
+    var hasLapped = false
     var previous: UInt64?
     for start in stride(from: 0, to: bytes.count - bytes.count % 8, by: 8) {
         var raw: UInt64 = 0
@@ -96,13 +116,15 @@ private func fitOf64BitWords(_ bytes: [UInt8], isSwapped: Bool) -> Plausibility?
         if word & 0x300 != 0x300, word & 0x3E0 != 0 { strange += 1 }
         spareBits |= word & 0x7FF0
         let time = word >> 10
-        if let previous, Int64(bitPattern: (time &- previous) << 10) < 0 { backwards += 1 }
+        if let previous, time < previous {
+            // The counter's lap takes 19.5 hours: one in the sample is a lap, more are disorder.
+            if previous - time > 1 << 53, !hasLapped { hasLapped = true } else { backwards += 1 }
+        }
         previous = time
     }
     guard words > 0 else { return nil }
     return Plausibility(
-        disorder: Double(backwards) / Double(max(1, words - 1)),
-        strangeness: Double(strange) / Double(words), isCoarse: spareBits == 0)
+        words: words, backwards: backwards, strange: Double(strange), isCoarse: spareBits == 0)
 }
 
 private func fitOfFastWords(_ bytes: [UInt8]) -> Plausibility? {
@@ -124,6 +146,6 @@ private func fitOfFastWords(_ bytes: [UInt8]) -> Plausibility? {
     guard words > 0 else { return nil }
     // The short words carry no mark of their own, so they are taken only on better evidence.
     return Plausibility(
-        disorder: Double(backwards) / Double(max(1, words - 1)),
-        strangeness: 0.2 + Double(strange) / Double(words), isCoarse: false)
+        words: words, backwards: backwards, strange: Double(strange) + 0.2 * Double(words),
+        isCoarse: false)
 }

@@ -178,7 +178,7 @@ private func utf16(_ bytes: [UInt8]) -> String {
 ///
 /// Headers hold ticks as binary fractions that went through `Float` on some programs
 /// (9.99999996e-13 for 1 ps), so values within a millionth of whole picoseconds are whole. Others,
-/// such as the period of a sync rate, become the simplest fraction within 2⁻⁴⁸ of the value.
+/// such as the period of a sync rate, become the simplest fraction within 2⁻⁵¹ of the value.
 /// Returns `nil` outside 10⁻¹⁵ s … 1 s.
 func tickPeriod(seconds: Double) -> TickPeriod? {
     guard seconds >= 1e-15, seconds <= 1 else { return nil }
@@ -198,7 +198,7 @@ func tickPeriod(seconds: Double) -> TickPeriod? {
         guard !pOverflow, !qOverflow, p <= 1 << 50, q <= 1 << 27 else { break }
         (p0, q0, p1, q1) = (p1, q1, p + p0, q + q0)
         let error = abs(Double(p1) / Double(q1) - picoseconds)
-        if error <= picoseconds * 0x1p-48 || rest == digit { break }
+        if error <= picoseconds * 0x1p-51 || rest == digit { break }
         rest = 1 / (rest - digit)
     }
     return p1 > 0 && q1 > 0 ? TickPeriod(numerator: p1, denominator: q1) : nil

@@ -117,6 +117,12 @@ public struct RecordedMarker: Hashable, Sendable {
     public var ticks: DeviceTicks
     /// One bit for each marker input.
     public var mask: UInt16
+
+    /// A marker.
+    public init(ticks: DeviceTicks, mask: UInt16) {
+        self.ticks = ticks
+        self.mask = mask
+    }
 }
 
 /// A run of records of a recording, decoded.
@@ -141,7 +147,8 @@ public struct RecordedBlock: Sendable {
 
     /// The clicks as a block of tags for the pipeline.
     ///
-    /// Not for T3 recordings, whose ticks are sync periods.
+    /// Events that the recording holds out of order stay so; the pipeline counts them as late and
+    /// marks their slots. Not for T3 recordings, whose ticks are sync periods.
     public func tagBlock(tickPeriod: TickPeriod, arrival: HostInstant) -> TagBlock {
         TagBlock(
             tickPeriod: tickPeriod, tags: tags, losses: losses, completeThrough: completeThrough,

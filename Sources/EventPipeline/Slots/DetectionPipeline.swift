@@ -312,7 +312,7 @@ public struct DetectionPipeline: Sendable {
         counters.unassignedTags += refused.unassigned
         counters.tagsBeforeStart += refused.beforeStart
         counters.tagsBeyondHorizon += refused.beyondHorizon
-        counters.lateTags += refused.lateCount
+        counters.lateTags += UInt64(refused.late.count)
         for time in refused.late {
             addLoss(
                 first: time, last: time + rules.guardTime, count: 1, reason: .corruptRecords)

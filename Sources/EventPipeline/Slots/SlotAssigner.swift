@@ -113,11 +113,18 @@ func assignSlots(
 ) {
     let bias = rules.bias
     let bins = rules.phaseBins
+    let grid = rules.grid
+    var histogram = counts.histogram.mutableSpan
+    var accepted = InlineArray<4, UInt64>(repeating: 0)
+    var refused = InlineArray<4, UInt64>(repeating: 0)
+    let gateStart = InlineArray<4, Int64> { rules.gateStart[$0] }
+    let gateEnd = InlineArray<4, Int64> { rules.gateEnd[$0] }
+    var multiple: UInt64 = 0
     var lossIndex = 0
     var index = 0
     while index < keys.count {
         var time = Int64(keys[index] >> 2) - bias
-        let (slot, firstRemainder) = rules.grid.divide(time)
+        let (slot, firstRemainder) = grid.divide(time)
         let slotIndex = SlotIndex(UInt64(slot))
         while lossIndex < losses.count, losses[lossIndex].end <= slotIndex { lossIndex += 1 }
         let isLost = lossIndex < losses.count && losses[lossIndex].start <= slotIndex
@@ -127,30 +134,30 @@ func assignSlots(
         while true {
             if !isLost {
                 let detector = UInt8(truncatingIfNeeded: keys[index] & 3)
-                let phase = rules.grid.phase(ofRemainder: remainder)
+                let phase = grid.phase(ofRemainder: remainder)
                 let place = Int(detector)
                 if bins > 0 {
-                    let bin = rules.grid.bin(ofRemainder: remainder, count: bins)
-                    counts.histogram[place * bins + bin] += 1
+                    let bin = grid.bin(ofRemainder: remainder, count: bins)
+                    histogram[place * bins + bin] += 1
                 }
-                if Int64(phase) >= rules.gateStart[place], Int64(phase) < rules.gateEnd[place] {
-                    counts.clicks[place] += 1
+                if Int64(phase) >= gateStart[place], Int64(phase) < gateEnd[place] {
+                    accepted[place] += 1
                     clicks.add(detector: detector, phase: phase, time: time)
                 } else {
-                    counts.outsideGate[place] += 1
+                    refused[place] += 1
                 }
             }
             index += 1
             guard index < keys.count else { break }
             let nextTime = Int64(keys[index] >> 2) - bias
-            let next = rules.grid.divide(nextTime)
+            let next = grid.divide(nextTime)
             guard next.slot == slot else { break }
             time = nextTime
             remainder = next.remainder
         }
 
         if clicks.mask != 0 {
-            if clicks.mask.nonzeroBitCount > 1 { counts.multipleClicks += 1 }
+            if clicks.mask.nonzeroBitCount > 1 { multiple += 1 }
             // The draw comes first: what is drawn for a slot must not depend on the guard time.
             let detection = clicks.resolve(slot: slotIndex, drawing: &generator)
             if clicks.firstTime < guardedUntil {
@@ -162,4 +169,9 @@ func assignSlots(
         // A detector is dead after any click of its own, also one that was not accepted.
         if rules.guardTime > 0 { guardedUntil = max(guardedUntil, time + rules.guardTime) }
     }
+    for detector in 0..<4 {
+        counts.clicks[detector] += accepted[detector]
+        counts.outsideGate[detector] += refused[detector]
+    }
+    counts.multipleClicks += multiple
 }

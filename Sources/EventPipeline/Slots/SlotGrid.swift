@@ -13,6 +13,8 @@ public struct SlotGrid: Hashable, Sendable {
     private let d: Int64
     /// ⌊2⁶⁴ · d / n⌋, for an estimate of the quotient that is at most 2 too small.
     private let reciprocal: UInt64
+    /// ⌊(2⁶⁴ − 1) / 2n⌋.
+    private let binReciprocal: UInt64
     /// Added to a time before the estimate, so that all of slot 0 is non-negative.
     let bias: Int64
 
@@ -25,6 +27,7 @@ public struct SlotGrid: Hashable, Sendable {
         n = period.numerator
         d = period.denominator
         reciprocal = UInt64(n).dividingFullWidth((UInt64(d), 0)).quotient
+        binReciprocal = UInt64.max / UInt64(2 * n)
         bias = n / d / 2 + 1
     }
 
@@ -61,7 +64,11 @@ public struct SlotGrid: Hashable, Sendable {
 
     /// The bin of a remainder in a histogram of `count` (at most 2¹⁶) equal bins over the slot.
     @inline(__always) func bin(ofRemainder remainder: Int64, count: Int) -> Int {
-        Int(UInt64(2 &* remainder &+ n) &* UInt64(count) / UInt64(2 &* n))
+        let scaled = UInt64(2 &* remainder &+ n) &* UInt64(count)
+        let width = UInt64(2 &* n)
+        // At most 1 too small.
+        let estimate = scaled.multipliedFullWidth(by: binReciprocal).high
+        return Int(scaled &- estimate &* width >= width ? estimate &+ 1 : estimate)
     }
 
     /// The first whole picosecond of a slot.

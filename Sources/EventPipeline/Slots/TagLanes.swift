@@ -30,8 +30,6 @@ struct RefusedTags {
     var beforeStart: UInt64 = 0
     /// Link times of tags that came after their place in the order was passed.
     var late: [Int64] = []
-    /// How many of them; only some of their times are kept.
-    var lateCount: UInt64 = 0
     /// Tags beyond the horizon of link time.
     var beyondHorizon: UInt64 = 0
 }
@@ -77,8 +75,7 @@ func distribute(
         }
         let key = ClickKey(UInt64(time + window.bias) << 2 | UInt64(lanes[lane].detector))
         guard time >= window.released, key >= lanes[lane].last else {
-            refused.lateCount += 1
-            if refused.late.count < 1024 { refused.late.append(time) }
+            refused.late.append(time)
             continue
         }
         lanes[lane].last = key
@@ -102,9 +99,11 @@ func mergeLanes(_ lanes: inout [TagLane], before limit: ClickKey, into merged: i
     while true {
         var least = ClickKey.max
         var source = -1
-        for index in heads.indices where heads[index] < least {
-            least = heads[index]
-            source = index
+        for index in heads.indices {
+            // Which lane is next can not be predicted: selections instead of branches.
+            let isLess = heads[index] < least
+            source = isLess ? index : source
+            least = isLess ? heads[index] : least
         }
         guard least < limit, source >= 0 else { break }
         merged.append(least)

@@ -86,6 +86,7 @@ public actor CDCACMBridge: SerialPort {
         _ device: any USBDevice, settings: SerialSettings, reactor: any Reactor
     ) async throws(ByteStreamError) -> CDCACMBridge {
         guard let interfaces = CDCACMWire.interfaces(of: device.summary) else {
+            await device.close()
             throw .notSupported("a USB device without communications class interfaces")
         }
         let bridge = CDCACMBridge(device: device, interfaces: interfaces, reactor: reactor)

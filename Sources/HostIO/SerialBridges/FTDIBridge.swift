@@ -55,7 +55,13 @@ public actor FTDIBridge: SerialPort {
     public static func open(
         _ device: any USBDevice, settings: SerialSettings, latencyTimer: Int, reactor: any Reactor
     ) async throws(ByteStreamError) -> FTDIBridge {
-        let bridge = try FTDIBridge(device: device, reactor: reactor)
+        let bridge: FTDIBridge
+        do throws(ByteStreamError) {
+            bridge = try FTDIBridge(device: device, reactor: reactor)
+        } catch {
+            await device.close()
+            throw error
+        }
         do throws(ByteStreamError) {
             try await bridge.start(settings, latencyTimer: latencyTimer)
         } catch {

@@ -126,7 +126,7 @@ extension ReceiverStation: CalibrationEnvironment {
     /// Takes data as requested, under the pattern requested.
     public func measure(
         _ request: MeasurementRequest
-    ) async throws(EnvironmentFailure) -> Measurement {
+    ) async throws(EnvironmentFailure) -> CalibrationMeasurement {
         precondition(collector == nil, "one measurement at a time")
         let pattern = try await ensurePattern(request.pattern)
         let started = reactor.now
@@ -153,7 +153,7 @@ extension ReceiverStation: CalibrationEnvironment {
         }
         collector = nil
         try checkMeasurement(finished, request: request)
-        return Measurement(
+        return CalibrationMeasurement(
             payload: payload(of: finished), settings: [before], started: started,
             finished: reactor.now, provenance: provenance)
     }
@@ -181,7 +181,7 @@ extension ReceiverStation: CalibrationEnvironment {
         }
     }
 
-    private func payload(of collector: MeasurementCollector) -> Measurement.Payload {
+    private func payload(of collector: MeasurementCollector) -> CalibrationMeasurement.Payload {
         switch collector.request.quantity {
         case .timeTags:
             let instant = hostClock.instant(of: collector.startTicks) ?? reactor.now

@@ -85,6 +85,7 @@ public actor ReceiverStation {
     /// Why acquisition ended before it was stopped.
     public internal(set) var acquisitionFailure: String?
     private let multipleClickGenerator: SeededGenerator
+    private let mirror: SourceMirror?
 
     // Patterns and labels.
     var patternStarts: [PatternSegment] = []
@@ -107,10 +108,11 @@ public actor ReceiverStation {
     /// A node that has not started.
     ///
     /// `multipleClicks` draws the outcome of slots with several clicks; its draws become key bits.
+    /// `mirror` lets an emulated source in this process follow what Alice's node says.
     public init(
         instruments: ReceiverInstruments, settings: ReceiverSettings,
         session: consuming BobSession, channel: any MessageChannel,
-        multipleClicks: SeededGenerator, reactor: any Reactor
+        multipleClicks: SeededGenerator, reactor: any Reactor, mirror: SourceMirror? = nil
     ) {
         self.instruments = instruments
         self.settings = settings
@@ -118,6 +120,7 @@ public actor ReceiverStation {
         self.channel = channel
         self.reactor = reactor
         multipleClickGenerator = multipleClicks
+        self.mirror = mirror
         hostClock = HostClockEstimator(tickPeriod: TickPeriod(picoseconds: 1))
     }
 
@@ -174,6 +177,7 @@ public actor ReceiverStation {
             case .established(let session): outcome.session = session
             case .patternStarted(let kind, let slot):
                 patternStarts.append(PatternSegment(kind: kind, start: slot))
+                follow(kind, from: slot)
             case .calibrationCounts(let counts, let slots):
                 frame?.take(counts, slots: slots)
                 tracking.take(counts, labels: session.labels)
@@ -188,6 +192,15 @@ public actor ReceiverStation {
                 finishMeasurement()
             case .preparePattern: preconditionFailure("an action of the other end")
             }
+        }
+    }
+
+    private func follow(_ kind: PulsePatternKind, from slot: SlotIndex) {
+        guard let mirror else { return }
+        do {
+            try mirror.source.send(kind.publishedPattern ?? mirror.secretPattern, from: slot)
+        } catch {
+            perform(session.step(.cancel("the emulated source refused a pattern: \(error)")))
         }
     }
 

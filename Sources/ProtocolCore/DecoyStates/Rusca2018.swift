@@ -46,7 +46,8 @@ public enum Rusca2018 {
         let shown = Bounds<Double>(counts, intensities, security, charged: charged)
         let safe = Bounds<OutwardInterval>(counts, intensities, security, charged: charged)
         // A bound that is 0 or below leaves nothing to extract, whatever the other terms say.
-        let usable = safe.keySinglePhotonLower.lowerValue > 0
+        let usable =
+            safe.keySinglePhotonLower.lowerValue > 0
             && safe.testSinglePhotonLower.lowerValue > 0
         let floor = safe.length.lowerValue.rounded(.down)
         let length = usable && floor > 0 ? Int(min(floor, Double(counts.keyDetections.total))) : 0
@@ -172,7 +173,8 @@ private struct Bounds<S: KeyLengthScalar> {
         testSinglePhotonLower =
             Self.singlePhotonLower(source, testDetections, vacuumUpper: testVacuumUpper)
             .clipped(to: testTotal)
-        let errors = source.tau1 / (source.signal - source.decoy)
+        let errors =
+            source.tau1 / (source.signal - source.decoy)
             * (testErrors.signalUpper - testErrors.decoyLower)
         testSinglePhotonErrorsUpper = S.greatest(S(1), errors.clipped(to: testTotal))
         phaseErrorRateUpper = Self.phaseErrorRate(

@@ -36,7 +36,8 @@ struct CodeConstruction {
         rows = shape.rowBlocks
         lift = shape.lift
         generator = SeededGenerator(
-            seed: Self.familySeed, label: "ldpc \(shape.rowBlocks) \(shape.columnBlocks) \(shape.lift)")
+            seed: Self.familySeed,
+            label: "ldpc \(shape.rowBlocks) \(shape.columnBlocks) \(shape.lift)")
         rowDegree = [Int](repeating: 0, count: rows)
         pairs = [UInt8](repeating: 0, count: rows * rows * lift)
         paths = [UInt16](repeating: 0, count: rows * rows * lift)
@@ -94,7 +95,7 @@ struct CodeConstruction {
             let first = draw(lift)
             var best = (four: Int.max, six: Int.max, shift: first)
             for step in 0..<(index == 0 ? 1 : lift) {
-                let shift = (first + step) % lift
+                let shift = (first + step) & (lift - 1)
                 var (four, six) = (0, 0)
                 for other in 0..<index {
                     let at = slot(row, selected[other], shift - shifts[other])
@@ -119,7 +120,8 @@ struct CodeConstruction {
     }
 
     private func slot(_ a: Int, _ b: Int, _ difference: Int) -> Int {
-        (a * rows + b) * lift + (difference % lift + lift) % lift
+        // The lift is a power of two, so the mask brings negative differences into range too.
+        (a * rows + b) * lift + (difference & (lift - 1))
     }
 
     /// Records a column that holds rows `a` and `b`, and the paths a–b–c and c–a–b it completes.

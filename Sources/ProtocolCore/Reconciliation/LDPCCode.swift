@@ -47,7 +47,7 @@ public struct LDPCShape: Hashable, Sendable {
 
 /// One quasi-cyclic low-density parity-check code, generated deterministically from its shape.
 ///
-/// Generating a code takes milliseconds; keep it when many frames share a shape.
+/// Generating a code takes some ten milliseconds; keep it when many frames share a shape.
 public struct LDPCCode: Hashable, Sendable {
     /// The shape the code was generated from.
     public let shape: LDPCShape

@@ -57,7 +57,8 @@ public struct ReconciliationPlan: Hashable, Sendable {
             expectedEfficiency(errorRate: estimatedQBER, frameBits: frameBits) * Double(frameBits)
             * FiniteKey.binaryEntropy(estimatedQBER)
         let range = LDPCShape.rowBlockRange(columnBlocks: columns)
-        let rows = min(max(Int((bits / Double(lift)).rounded(.up)), range.lowerBound), range.upperBound)
+        let rows = min(
+            max(Int((bits / Double(lift)).rounded(.up)), range.lowerBound), range.upperBound)
         return ReconciliationPlan(
             unchecked: LDPCShape(unchecked: rows, columnBlocks: columns, lift: lift),
             frameBits: frameBits)

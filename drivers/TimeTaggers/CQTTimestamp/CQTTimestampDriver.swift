@@ -84,7 +84,8 @@ public actor CQTTimestampDriver: TimeTagger {
         identity = InstrumentIdentity(
             vendor: profile.identity.vendor, model: profile.identity.model,
             serial: isPlaceholder ? "" : summary.serial ?? "",
-            firmware: "\(summary.bcdDevice >> 8).\(summary.bcdDevice & 0xFF)",
+            firmware: String(summary.bcdDevice >> 8, radix: 16) + "."
+                + String(summary.bcdDevice & 0xFF, radix: 16),
             profile: profile.id, provenance: summary.isEmulated ? .emulated : .device)
     }
 

@@ -1,0 +1,207 @@
+import DeviceProfiles
+import HostIO
+import LinkTypes
+import Quantities
+
+/// The ports a program has to its host, real or emulated. A missing port means that nothing is looked
+/// for there.
+public struct HostPorts: Sendable {
+    /// USB devices.
+    public var usb: (any USBHost)?
+    /// Serial ports owned by kernel drivers.
+    public var serial: (any SerialHost)?
+    /// GPIO chips.
+    public var gpio: (any GPIOHost)?
+    /// The thread of all drivers.
+    public var reactor: any Reactor
+    /// The ports of one host.
+    public init(
+        usb: (any USBHost)? = nil, serial: (any SerialHost)? = nil, gpio: (any GPIOHost)? = nil,
+        reactor: any Reactor
+    ) {
+        self.usb = usb
+        self.serial = serial
+        self.gpio = gpio
+        self.reactor = reactor
+    }
+}
+
+/// An instrument without a bus, declared by the lines it is wired to.
+public struct GPIOWiring: Hashable, Sendable {
+    /// The name that tells it from its like, such as `detector-h`.
+    public var name: String
+    /// The identifier of its profile.
+    public var profile: String
+    /// Which line plays which part.
+    public var lines: LineAssignment
+    /// A declaration.
+    public init(name: String, profile: String, lines: LineAssignment) {
+        self.name = name
+        self.profile = profile
+        self.lines = lines
+    }
+}
+
+/// Where a device is attached.
+public enum DeviceAddress: Hashable, Sendable, CustomStringConvertible {
+    /// On USB, driven without a kernel driver.
+    case usb(USBDeviceID)
+    /// A serial port with a device node.
+    case serialPort(path: String)
+    /// Wired to GPIO lines, by the name of its wiring.
+    case wired(name: String)
+
+    /// The address as a short text that is unique on one host.
+    public var description: String {
+        switch self {
+        case .usb(let id): "usb:\(id)"
+        case .serialPort(let path): "serial:\(path)"
+        case .wired(let name): "gpio:\(name)"
+        }
+    }
+}
+
+/// Whether a device that was found can be used, and if not, what to do.
+public enum DeviceAvailability: Hashable, Sendable {
+    /// It can be opened.
+    case ready
+    /// The user may not open it.
+    case permissionDenied(advice: String)
+    /// A kernel driver has it, and no serial port of that driver can be used instead.
+    case claimedByKernelDriver(name: String, advice: String)
+    /// Another program has it.
+    case busy(advice: String)
+    /// It looks like one of ours, but no profile or no driver fits.
+    case unknownModel
+    /// The model is known, this firmware is not.
+    case unsupportedFirmware(found: String, supported: String)
+    /// Several profiles fit.
+    case ambiguous(profiles: [String])
+}
+
+/// A device that was found.
+public struct DiscoveredDevice: Hashable, Sendable {
+    /// Where it is.
+    public var address: DeviceAddress
+    /// The profile that fits; nil when none or several do.
+    public var profile: String?
+    /// The maker, by profile or descriptor.
+    public var vendor: String
+    /// The model, by profile or descriptor.
+    public var model: String
+    /// The serial number, when it can be read without opening.
+    public var serial: String
+    /// The firmware, when it can be known without opening.
+    public var firmware: String
+    /// Whether it is a model of a device.
+    public var isEmulated: Bool
+    /// Whether it can be used.
+    public var availability: DeviceAvailability
+    /// The descriptors of a USB device.
+    public var usb: USBDeviceSummary?
+
+    /// A device.
+    public init(
+        address: DeviceAddress, profile: String?, vendor: String, model: String, serial: String,
+        firmware: String, isEmulated: Bool, availability: DeviceAvailability,
+        usb: USBDeviceSummary? = nil
+    ) {
+        self.address = address
+        self.profile = profile
+        self.vendor = vendor
+        self.model = model
+        self.serial = serial
+        self.firmware = firmware
+        self.isEmulated = isEmulated
+        self.availability = availability
+        self.usb = usb
+    }
+}
+
+/// An instrument by what it can do; made, not yet open.
+public enum OpenableInstrument: Sendable {
+    /// Stamps pulses with time.
+    case timeTagger(any TimeTagger)
+    /// Turns polarization.
+    case polarizationController(any PolarizationController)
+    /// Detects photons.
+    case singlePhotonDetector(any SinglePhotonDetector)
+
+    /// What every instrument has.
+    public var instrument: any Instrument {
+        switch self {
+        case .timeTagger(let instrument): instrument
+        case .polarizationController(let instrument): instrument
+        case .singlePhotonDetector(let instrument): instrument
+        }
+    }
+    /// The time tagger, if it is one.
+    public var timeTagger: (any TimeTagger)? {
+        if case .timeTagger(let instrument) = self { instrument } else { nil }
+    }
+    /// The polarization controller, if it is one.
+    public var polarizationController: (any PolarizationController)? {
+        if case .polarizationController(let instrument) = self { instrument } else { nil }
+    }
+    /// The detector, if it is one.
+    public var singlePhotonDetector: (any SinglePhotonDetector)? {
+        if case .singlePhotonDetector(let instrument) = self { instrument } else { nil }
+    }
+}
+
+/// Everything a driver may need to be made.
+public struct DriverRequest: Sendable {
+    /// How the driver reaches its device.
+    public enum Attachment: Sendable {
+        /// A USB device with a language of its own.
+        case usb(any USBHost, USBDeviceSummary)
+        /// A stream, whatever carries it.
+        case stream(StreamSource)
+        /// Digital lines.
+        case lines(any GPIOHost, name: String, LineAssignment)
+    }
+    /// The facts about the model.
+    public var profile: DeviceProfile
+    /// How to reach the device.
+    public var attachment: Attachment
+    /// The serial number known from outside; empty if unknown.
+    public var serial: String
+    /// Whether the device is a model of one, as far as is known from outside.
+    public var isEmulated: Bool
+    /// The thread of all drivers.
+    public var reactor: any Reactor
+    /// A request.
+    public init(
+        profile: DeviceProfile, attachment: Attachment, serial: String, isEmulated: Bool,
+        reactor: any Reactor
+    ) {
+        self.profile = profile
+        self.attachment = attachment
+        self.serial = serial
+        self.isEmulated = isEmulated
+        self.reactor = reactor
+    }
+
+    /// The error of a driver that can not use this attachment.
+    public func unusableAttachment(expected: String) -> DriverError {
+        let found =
+            switch attachment {
+            case .usb: "a USB device"
+            case .stream(let source): "the stream \(source.name)"
+            case .lines: "GPIO lines"
+            }
+        return DriverError(
+            code: .notSupported, instrument: profile.identity.model, operation: "make the driver",
+            expected: expected, found: found, advice: "compare the profile's transport")
+    }
+}
+
+/// Makes the drivers of one family of devices.
+public protocol DriverFactory: Sendable {
+    /// The family, for lists and messages.
+    var family: String { get }
+    /// Whether the driver understands devices described by such a profile.
+    func drives(_ profile: DeviceProfile) -> Bool
+    /// Makes a driver; nothing is opened.
+    func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument
+}

@@ -1,0 +1,335 @@
+import DeviceProfiles
+import HostIO
+import Quantities
+
+/// The drivers a program has, as a value: finds devices and makes their drivers.
+public struct DriverRegistry: Sendable {
+    /// The factories, in the order they are asked.
+    public let factories: [any DriverFactory]
+
+    /// A registry of `factories`.
+    public init(_ factories: [any DriverFactory]) { self.factories = factories }
+
+    /// The factory for devices of a profile, or nil.
+    public func factory(for profile: DeviceProfile) -> (any DriverFactory)? {
+        factories.first { $0.drives(profile) }
+    }
+
+    // MARK: Making
+
+    /// The driver of a device that was found.
+    ///
+    /// - Throws: `wrongDevice` unless the device is ready and its profile is in `catalog`;
+    ///   `notSupported` when no driver fits.
+    public func make(
+        _ device: DiscoveredDevice, catalog: ProfileCatalog, ports: HostPorts,
+        wirings: [GPIOWiring] = []
+    ) throws(DriverError) -> OpenableInstrument {
+        guard device.availability == .ready, let id = device.profile, let profile = catalog[id]
+        else {
+            throw DriverError(
+                code: .wrongDevice, instrument: device.model, operation: "make the driver",
+                expected: "a device that is ready", found: "\(device.availability)",
+                advice: "follow the advice of the device list, then look for devices again")
+        }
+        let attachment = try attachment(of: device, profile, ports, wirings)
+        return try make(
+            DriverRequest(
+                profile: profile, attachment: attachment, serial: device.serial,
+                isEmulated: device.isEmulated, reactor: ports.reactor))
+    }
+
+    /// The driver of a device behind a stream that can not be found by looking: TCP, or a
+    /// pseudo-terminal.
+    public func make(
+        profile: DeviceProfile, over stream: StreamSource, serial: String = "",
+        isEmulated: Bool = false, reactor: any Reactor
+    ) throws(DriverError) -> OpenableInstrument {
+        try make(
+            DriverRequest(
+                profile: profile, attachment: .stream(stream), serial: serial,
+                isEmulated: isEmulated, reactor: reactor))
+    }
+
+    private func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard let factory = factory(for: request.profile) else {
+            throw DriverError(
+                code: .notSupported, instrument: request.profile.identity.model,
+                operation: "make the driver", expected: "a driver for \(request.profile.id)",
+                found: "none among \(factories.map(\.family).joined(separator: ", "))",
+                advice: "choose another profile; drivers/README.md tells how to add a driver")
+        }
+        return try factory.make(request)
+    }
+
+    private func attachment(
+        of device: DiscoveredDevice, _ profile: DeviceProfile, _ ports: HostPorts,
+        _ wirings: [GPIOWiring]
+    ) throws(DriverError) -> DriverRequest.Attachment {
+        switch device.address {
+        case .usb:
+            if let host = ports.usb, let summary = device.usb {
+                guard let settings = profile.serialPort else { return .usb(host, summary) }
+                return .stream(
+                    Self.bridge(host, summary, settings: settings, reactor: ports.reactor))
+            }
+        case .serialPort(let path):
+            if let host = ports.serial {
+                let settings = SerialSettings(profile.serialPort)
+                return .stream(
+                    StreamSource(name: path) { () async throws(ByteStreamError) in
+                        InstrumentStream(try await host.open(path: path, settings: settings))
+                    })
+            }
+        case .wired(let name):
+            if let host = ports.gpio, let wiring = wirings.first(where: { $0.name == name }) {
+                return .lines(host, name: name, wiring.lines)
+            }
+        }
+        throw DriverError(
+            code: .wrongState, instrument: device.model, operation: "make the driver",
+            expected: "the port the device was found on", found: "no port for \(device.address)",
+            advice: "look for devices again with the same ports and wirings")
+    }
+
+    private static func bridge(
+        _ host: any USBHost, _ summary: USBDeviceSummary, settings: SerialPortSettings,
+        reactor: any Reactor
+    ) -> StreamSource {
+        let line = SerialSettings(settings)
+        return StreamSource(name: "USB \(summary.id.path)") { () async throws(ByteStreamError) in
+            let device: any USBDevice
+            do throws(USBTransferError) { device = try await host.open(summary.id) } catch {
+                throw .usb(error)
+            }
+            switch settings.bridge {
+            case .ftdi:
+                return InstrumentStream(
+                    try await FTDIBridge.open(
+                        device, settings: line,
+                        latencyTimer: settings.latencyTimerMilliseconds ?? 16, reactor: reactor))
+            case .cdcACM:
+                return InstrumentStream(
+                    try await CDCACMBridge.open(device, settings: line, reactor: reactor))
+            }
+        }
+    }
+
+    // MARK: Finding
+
+    /// What is attached: devices a profile fits, and devices that look as if one should.
+    ///
+    /// Nothing is opened. A device without permission is in the list, with advice. Ordered by
+    /// address within USB, serial ports and wirings.
+    public func discover(
+        on ports: HostPorts, catalog: ProfileCatalog, wirings: [GPIOWiring] = []
+    ) async throws(USBTransferError) -> [DiscoveredDevice] {
+        let serialPorts = await ports.serial?.ports() ?? []
+        var found: [DiscoveredDevice] = []
+        var usedPorts: Set<String> = []
+        if let usb = ports.usb {
+            for summary in try await usb.devices() {
+                guard var device = classify(summary, catalog) else { continue }
+                let port = serialPorts.first { Self.belongs($0, to: summary) }
+                if let port { usedPorts.insert(port.path) }
+                if case .claimedByKernelDriver = summary.access, let port, device.profile != nil {
+                    Self.attach(&device, to: port)
+                }
+                found.append(device)
+            }
+        }
+        for port in serialPorts where !usedPorts.contains(port.path) {
+            if let device = classify(port, catalog) { found.append(device) }
+        }
+        return found + wirings.compactMap { classify($0, catalog, hasGPIO: ports.gpio != nil) }
+    }
+
+    private func classify(
+        _ summary: USBDeviceSummary, _ catalog: ProfileCatalog
+    ) -> DiscoveredDevice? {
+        let matches = catalog.matches(for: USBSummary(summary))
+        let certain = matches.filter(\.isCertain)
+        var device = DiscoveredDevice(
+            address: .usb(summary.id), profile: nil,
+            vendor: summary.manufacturer ?? Self.hex(summary.vendorID),
+            model: summary.product ?? Self.hex(summary.productID), serial: summary.serial ?? "",
+            firmware: "", isEmulated: summary.isEmulated, availability: .unknownModel, usb: summary)
+        let candidates = (certain.isEmpty ? matches : certain).map(\.profile)
+        guard let profile = candidates.first else {
+            return Self.nearMiss(summary, catalog).map {
+                device.availability = $0
+                return device
+            }
+        }
+        device.vendor = profile.identity.vendor
+        guard candidates.count == 1 else {
+            device.availability = .ambiguous(profiles: candidates.map(\.id))
+            return device
+        }
+        device.profile = profile.id
+        device.model = profile.identity.model
+        if profile.firmware.grammar == .deviceRelease {
+            device.firmware = Self.version(summary.bcdDevice)
+        }
+        device.availability = availability(summary, profile, isCertain: !certain.isEmpty)
+        return device
+    }
+
+    private func availability(
+        _ summary: USBDeviceSummary, _ profile: DeviceProfile, isCertain: Bool
+    ) -> DeviceAvailability {
+        if profile.firmware.grammar == .deviceRelease,
+            let version = FirmwareVersion(Self.version(summary.bcdDevice)),
+            !profile.firmware.contains(version)
+        {
+            return .unsupportedFirmware(
+                found: version.description, supported: Self.supported(profile.firmware))
+        }
+        guard factory(for: profile) != nil else { return .unknownModel }
+        switch summary.access {
+        case .available: return isCertain ? .ready : .ambiguous(profiles: [profile.id])
+        case .permissionDenied(let node):
+            return .permissionDenied(
+                advice: "no access to \(node): install the udev rules and plug the device in again")
+        case .claimedByKernelDriver(let name):
+            return .claimedByKernelDriver(
+                name: name,
+                advice: "use the serial port of \(name), or unbind the driver from the device")
+        case .busy: return .busy(advice: "close the other program that uses the device")
+        }
+    }
+
+    /// A device that shares its numbers or its maker with a profile that does not fit.
+    private static func nearMiss(
+        _ summary: USBDeviceSummary, _ catalog: ProfileCatalog
+    ) -> DeviceAvailability? {
+        for profile in catalog.profiles {
+            if let cold = profile.coldBoot, cold.vendorID == summary.vendorID,
+                cold.productID == summary.productID
+            {
+                return .unsupportedFirmware(
+                    found: "none loaded", supported: supported(profile.firmware))
+            }
+        }
+        for profile in catalog.profiles {
+            guard let usb = profile.usb else { continue }
+            if let vendor = usb.vendorID, vendor == summary.vendorID,
+                usb.productID == summary.productID
+            {
+                guard let range = usb.deviceRelease, !range.contains(summary.bcdDevice) else {
+                    return .unknownModel
+                }
+                return .unsupportedFirmware(
+                    found: version(summary.bcdDevice),
+                    supported: "\(version(range.lowerBound)) to \(version(range.upperBound))")
+            }
+            if let maker = usb.manufacturer, let name = summary.manufacturer, maker.matches(name) {
+                return .unknownModel
+            }
+        }
+        return nil
+    }
+
+    private func classify(
+        _ port: SerialPortSummary, _ catalog: ProfileCatalog
+    ) -> DiscoveredDevice? {
+        guard let vendor = port.vendorID, let product = port.productID else { return nil }
+        // The release is not part of a port's summary; profiles that ask for it do not match.
+        let matches = catalog.profiles.filter { profile in
+            guard let usb = profile.usb, profile.serialPort != nil else { return false }
+            return usb.match.allSatisfy { field in
+                switch field {
+                case .vendorID: usb.vendorID == vendor
+                case .productID: usb.productID == product
+                case .deviceRelease: false
+                case .manufacturer: Self.fits(usb.manufacturer, port.manufacturer)
+                case .product: Self.fits(usb.product, port.product)
+                case .serial: Self.fits(usb.serial, port.serial)
+                }
+            }
+        }
+        guard let profile = matches.first else { return nil }
+        var device = DiscoveredDevice(
+            address: .serialPort(path: port.path), profile: profile.id,
+            vendor: profile.identity.vendor, model: profile.identity.model,
+            serial: port.serial ?? "", firmware: "", isEmulated: false,
+            availability: factory(for: profile) == nil ? .unknownModel : .ready)
+        if matches.count > 1 {
+            device.profile = nil
+            device.availability = .ambiguous(profiles: matches.map(\.id))
+        } else if device.availability == .ready {
+            Self.attach(&device, to: port)
+        }
+        return device
+    }
+
+    private func classify(
+        _ wiring: GPIOWiring, _ catalog: ProfileCatalog, hasGPIO: Bool
+    ) -> DiscoveredDevice? {
+        let profile = catalog[wiring.profile]
+        let isKnown = profile.map { factory(for: $0) != nil } ?? false
+        return DiscoveredDevice(
+            address: .wired(name: wiring.name), profile: profile?.id,
+            vendor: profile?.identity.vendor ?? "",
+            model: profile?.identity.model ?? wiring.profile, serial: wiring.name, firmware: "",
+            isEmulated: false, availability: isKnown && hasGPIO ? .ready : .unknownModel)
+    }
+
+    /// A device whose kernel driver offers a serial port is used through that port.
+    private static func attach(_ device: inout DiscoveredDevice, to port: SerialPortSummary) {
+        device.address = .serialPort(path: port.path)
+        device.availability =
+            port.isAccessible
+            ? .ready
+            : .permissionDenied(
+                advice: "no access to \(port.path): add the user to the group of the device node")
+    }
+
+    private static func belongs(_ port: SerialPortSummary, to device: USBDeviceSummary) -> Bool {
+        port.vendorID == device.vendorID && port.productID == device.productID
+            && port.serial == device.serial
+    }
+
+    private static func fits(_ pattern: TextPattern?, _ text: String?) -> Bool {
+        guard let pattern, let text else { return false }
+        return pattern.matches(text)
+    }
+
+    private static func hex(_ value: UInt16) -> String {
+        "0x" + String(repeating: "0", count: 4 - String(value, radix: 16).count)
+            + String(value, radix: 16)
+    }
+
+    private static func version(_ release: UInt16) -> String {
+        // Binary-coded decimal: two digits before and two after the point.
+        String(release >> 8, radix: 16) + "." + String(release & 0xFF, radix: 16)
+    }
+
+    private static func supported(_ range: FirmwareRange) -> String {
+        switch (range.from, range.through) {
+        case (let from?, let through?): "\(from) to \(through)"
+        case (let from?, nil): "\(from) and later"
+        case (nil, let through?): "up to \(through)"
+        case (nil, nil): "any that is loaded"
+        }
+    }
+}
+
+extension USBSummary {
+    /// What a profile is recognised by, from a device's descriptors.
+    init(_ device: USBDeviceSummary) {
+        self.init(
+            vendorID: device.vendorID, productID: device.productID,
+            deviceRelease: device.bcdDevice, manufacturer: device.manufacturer,
+            product: device.product, serial: device.serial)
+    }
+}
+
+extension SerialSettings {
+    /// The line settings of a profile; 115200 baud without flow control when it has none.
+    init(_ settings: SerialPortSettings?) {
+        self.init(
+            baud: settings?.baud ?? 115200,
+            flowControl: settings?.flowControl == .rtsCTS ? .rtsCTS : .none)
+    }
+}
