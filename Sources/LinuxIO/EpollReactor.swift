@@ -67,13 +67,7 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
     }
 
     /// The system's monotonic clock.
-    public var now: HostInstant { Self.monotonicNow() }
-
-    private static func monotonicNow() -> HostInstant {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return HostInstant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
-    }
+    public var now: HostInstant { MonotonicTime.now }
 
     /// Queues a job of an actor that runs here.
     public func enqueue(_ job: consuming ExecutorJob) {
@@ -196,7 +190,7 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
                 return jobs
             }
             for job in jobs { job.runSynchronously(on: asUnownedSerialExecutor()) }
-            let now = Self.monotonicNow()
+            let now = MonotonicTime.now
             let due = state.withLock { $0.timers.popEarliest(dueAt: now) }
             due?.work()
             if jobs.isEmpty, due == nil { return }

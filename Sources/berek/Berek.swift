@@ -31,7 +31,8 @@ struct Berek: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            Profiles.self, Inspect.self, Convert.self,
+            Demo.self, Devices.self, Profiles.self, Calibrate.self, Run.self, Inspect.self,
+            Convert.self, Bench.self,
         ])
 }
 

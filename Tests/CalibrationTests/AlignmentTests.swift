@@ -81,7 +81,6 @@ func align(
             total += error.mean
         }
         #expect(total / Double(count) < 0.0008, "mean \(total / Double(count))")
-        print("plates mean", total / Double(count))
     }
 
     /// With a controller that follows its model, the true error must be near the physical limit:
@@ -110,7 +109,6 @@ func align(
             stated += certificate.ratio
         }
         // One run has a relative deviation of about 0.8, so 60 have 0.1.
-        print("ideal ratio", ratios / Double(count), "stated", stated / Double(count))
         #expect(ratios / Double(count) < 1.7)
         #expect(stated / Double(count) > 1 && stated / Double(count) < 1.8)
     }
@@ -132,7 +130,6 @@ func align(
                 if run == 5 { later += estimate.certificate.detections }
             }
         }
-        print("first", first / 8, "later", later / 8)
         #expect(later < first)
     }
 

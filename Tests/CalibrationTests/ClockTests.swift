@@ -34,7 +34,6 @@ import Testing
         // unequal detectors are in the limit's σ.
         let rms = (squares / Double(count)).squareRoot()
         #expect(rms < 1.5, "frequency errors are \(rms) times the limit")
-        print("clock rms ratio", rms, "phase", (phaseSquares / Double(count)).squareRoot())
     }
 
     @Test func lockNeedsOnlyAFewHundredDetections() throws {
@@ -195,7 +194,6 @@ import Testing
             (2.0.squareRoot() * power(sigma * sigma / (0.96 * rate), 0.75) * wander.squareRoot())
             .squareRoot() * 1e12
         let ratio = squares.squareRoot() / limit
-        print("clock tracker", wander, rate, "rms", squares.squareRoot(), "limit", limit, ratio)
         #expect(ratio < 1.6, "\(squares.squareRoot()) ps against a limit of \(limit) ps")
     }
 

@@ -83,7 +83,6 @@ struct SyntheticPhases {
             #expect(comparison.ratio >= 1 && comparison.ratio < 2)
         }
         let ratio = (squares / limits).squareRoot()
-        print("delay rms over stated", ratio, "stated", (limits / Double(4 * runs)).squareRoot())
         #expect(ratio > 0.7 && ratio < 1.25, "errors are \(ratio) times the stated deviation")
     }
 

@@ -18,6 +18,9 @@ struct SyntheticLink {
     var darkFraction = 0.0005
     /// Diffusion in rad/√s.
     var diffusion = 0.0
+    /// The standard deviation of the rate of turn by wind about each axis, in rad/s.
+    var wind = 0.0
+    private var gust = StokesVector.zero
     /// Alice's and Bob's probability of Z.
     var probabilityZ = (alice: 0.5, bob: 0.5)
     /// Alice's four states and Bob's two analysers, a little off their axes.
@@ -78,11 +81,19 @@ struct SyntheticLink {
     }
 
     mutating func drift(seconds: Double) {
-        guard diffusion > 0, seconds > 0 else { return }
-        let s = diffusion * seconds.squareRoot()
-        let w = StokesVector(
-            s * generator.gaussian(), s * generator.gaussian(), s * generator.gaussian())
-        channel = (StokesRotation(rotationVector: w) * channel).orthonormalized
+        guard diffusion > 0 || wind > 0, seconds > 0 else { return }
+        func normal(_ sigma: Double) -> StokesVector {
+            StokesVector(
+                sigma * generator.gaussian(), sigma * generator.gaussian(),
+                sigma * generator.gaussian())
+        }
+        var turn = normal(diffusion * seconds.squareRoot())
+        if wind > 0 {
+            let memory = exponential(-seconds / 3)
+            gust = gust * memory + normal(wind * (1 - memory * memory).squareRoot())
+            turn = turn + gust * seconds
+        }
+        channel = (StokesRotation(rotationVector: turn) * channel).orthonormalized
     }
 
     var link: StokesRotation { truth.rotation(at: plates) * channel }

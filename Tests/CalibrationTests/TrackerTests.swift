@@ -70,12 +70,19 @@ func track(
 @Suite struct TrackerTests {
     /// Half an hour of a buried and of an aerial fibre on motorised plates, with what sifting
     /// discloses at 35 000 detections a second and Z chosen with 0.8 at both ends.
-    @Test(arguments: [(0.005, 0.0015, 0.003), (0.05, 0.004, 0.007), (0.1, 0.008, 0.016)])
-    func keyDataKeepTheLinkAligned(diffusion: Double, mean: Double, minute: Double) throws {
+    ///
+    /// The aerial fibre also turns in the wind: 0.02 rad/s about each axis, correlated over 3 s.
+    @Test(arguments: [
+        (0.005, 0.0, 0.0015, 0.003), (0.05, 0.02, 0.005, 0.009), (0.1, 0.0, 0.008, 0.016),
+    ])
+    func keyDataKeepTheLinkAligned(
+        diffusion: Double, wind: Double, mean: Double, minute: Double
+    ) throws {
         for seed in seeds(2) {
             var link = SyntheticLink(seed: seed, nominal: .quarterHalfQuarter())
             let estimate = try #require(align(&link).estimate)
             link.diffusion = diffusion
+            link.wind = wind
             link.probabilityZ = (0.8, 0.8)
             let run = track(
                 &link, from: estimate, seconds: 1800, rate: 35_000, disclosedZ: 1.0 / 16,
@@ -83,15 +90,14 @@ func track(
             #expect(run.meanError < mean, "seed \(seed): \(run)")
             #expect(run.worstMinute < minute, "seed \(seed): \(run)")
             #expect(run.realignments == 0, "seed \(seed): \(run)")
-            #expect(run.diffusion > diffusion / 4 && run.diffusion < diffusion * 4)
-            print("key data", diffusion, run)
+            #expect(run.diffusion > diffusion / 4 && run.diffusion < diffusion * 6, "seed \(seed)")
         }
     }
 
     /// With a fast controller that follows its model, within reach of the limit for trackers that
     /// may use key data only.
     @Test(arguments: [
-        (0.003, 1e4, 1.3), (0.01, 1e4, 1.3), (0.03, 1e4, 1.4), (0.1, 1e4, 1.6), (0.1, 1e5, 1.3),
+        (0.003, 1e4, 1.3), (0.01, 1e4, 1.3), (0.03, 1e4, 1.3), (0.1, 1e4, 1.4), (0.1, 1e5, 1.3),
     ])
     func idealControllerTracksNearTheLimit(diffusion: Double, rate: Double, ratio: Double) throws {
         let limit = DitherPlan.limit(
@@ -112,7 +118,6 @@ func track(
                     shortestFrame: .milliseconds(1), diffusion: diffusion, moveDeviation: 1e-5))
             mean += run.meanError / 3
         }
-        print("ideal tracker", diffusion, rate, mean / limit)
         #expect(mean / limit < ratio, "\(mean / limit) times the limit")
     }
 
@@ -189,9 +194,8 @@ func track(
             labels = decision.labels
             sum += link.trueError(labels: labels).mean
         }
-        print("hops", retargets, "mean", sum / Double(frames))
         #expect(retargets >= 2)
-        #expect(sum / Double(frames) < 0.004, "mean \(sum / Double(frames))")
+        #expect(sum / Double(frames) < 0.007, "mean \(sum / Double(frames))")
     }
 
     @Test func aStepDependsOnItsArgumentsAlone() throws {

@@ -95,7 +95,7 @@ struct StationTests {
             let errorX = labels.invertsX ? 1 - truth.misalignmentX : truth.misalignmentX
             #expect(errorZ < 0.005)
             #expect(errorX < 0.005)
-            _ = try await pair.bob.produceKeys(stack: .quarterHalfQuarter()) {
+            _ = try await pair.bob.produceKeys {
                 _ = try await pair.sequence.run(.polarization)
             }
             for _ in 0..<120 {

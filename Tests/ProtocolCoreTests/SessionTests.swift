@@ -56,6 +56,56 @@ private func octets(_ block: SecretBlock) -> [UInt8] { block.key.withBytes { Arr
         #expect(length.phaseErrorRateUpper > 0.01)
     }
 
+    /// The counts that enter the key length, recomputed from what the simulation knows: every
+    /// announced detection in slot order, less the disclosed ones, up to the last key bit.
+    @Test func countsAreTheTruth() throws {
+        let seed: UInt64 = 0x5E60
+        let link = try LinkUnderTest(.init(seed: seed))
+        link.startKey()
+        link.run(keys: 1)
+        let report = try #require(link.ofAlice.keys.first?.report, "seed \(seed)")
+        let disclosed = try disclosedSlots(link)
+        var detections = [[0, 0], [0, 0]]
+        var errors = [[0, 0], [0, 0]]
+        var digestBits = 0
+        for detection in link.announced where !disclosed.contains(detection.slot) {
+            let sent = link.pattern.symbol(at: detection.slot)
+            let found = QubitState(index: Int(detection.detector))
+            guard sent.state.basis == found.basis else { continue }
+            let (basis, intensity) = (Int(found.basis.rawValue), Int(sent.intensity))
+            detections[basis][intensity] += 1
+            if sent.state.bit != found.bit { errors[basis][intensity] += 1 }
+            if found.basis == .z { digestBits += 1 }
+            if digestBits == 30_720 { break }
+        }
+        func counts(_ values: [Int]) -> IntensityCounts {
+            IntensityCounts(signal: values[0], decoy: values[1])
+        }
+        #expect(report.keyDetections == counts(detections[0]), "seed \(seed)")
+        #expect(report.keyErrors == counts(errors[0]), "seed \(seed)")
+        #expect(report.testDetections == counts(detections[1]), "seed \(seed)")
+        #expect(report.testErrors == counts(errors[1]), "seed \(seed)")
+        #expect(report.keyLength?.counts.testErrors == report.testErrors)
+    }
+
+    /// The slots whose state Alice gave away.
+    private func disclosedSlots(_ link: LinkUnderTest) throws -> Set<SlotIndex> {
+        var announcements: [UInt32: [SlotIndex]] = [:]
+        for case .detections(let value) in try messages(link.ofBob.frames) {
+            announcements[value.epoch] = value.positions.decode(below: value.slotCount)?.map {
+                SlotIndex(value.firstSlot.rawValue + $0)
+            }
+        }
+        var disclosed: Set<SlotIndex> = []
+        for case .disclosure(let value) in try messages(link.ofAlice.frames) {
+            let slots = try #require(announcements[value.epoch])
+            for rank in try #require(value.ranks.decode(below: UInt64(slots.count))) {
+                disclosed.insert(slots[Int(rank)])
+            }
+        }
+        return disclosed
+    }
+
     /// Without a disclosed sample the ends plan for 5 %: more errors make blind rounds, many more
     /// make frames that are given up.
     @Test(arguments: [0.01, 0.065, 0.09]) func leakageIsWhatWasOnTheWire(

@@ -72,4 +72,14 @@ import Testing
         }
         #expect(refused > 1500)
     }
+
+    @Test func erasedBuffersHoldNothing() {
+        var bits = BitBuffer(words: [0xDEAD_BEEF, 0x7], count: 67)
+        let copy = bits
+        bits.erase()
+        #expect(bits.count == 0 && bits.words.isEmpty && bits == BitBuffer())
+        bits.append(true)
+        #expect(bits.words == [1])
+        #expect(copy.populationCount == 27, "a copy made before keeps its content")
+    }
 }

@@ -35,6 +35,9 @@ public struct AlignmentFilter: Hashable, Sendable, Codable {
         /// and the information about that variance.
         package var varianceScore: Double
         package var varianceInformation: Double
+        /// The innovation of ω in units of its inverse covariance, S⁻¹z: white when the assumed
+        /// drift is right, of one sign when the estimate lags behind.
+        package var pull: StokesVector
     }
 
     /// Counts at settings.
@@ -125,7 +128,7 @@ public struct AlignmentFilter: Hashable, Sendable, Codable {
             detections: readings.reduce(0) { $0 + $1.counts.total },
             chiSquaredBefore: before.value, chiSquaredAfter: state.chiSquared(readings).value,
             cells: before.cells, varianceScore: score.score,
-            varianceInformation: score.information)
+            varianceInformation: score.information, pull: score.pull)
         channel = state.channel.orthonormalized
         stack = state.stack
         visibilityZ = state.visibility.z
@@ -139,7 +142,7 @@ public struct AlignmentFilter: Hashable, Sendable, Codable {
     /// S⁻¹ = P⁻¹ − P⁻¹·P⁺·P⁻¹.
     private static func varianceScore(
         change: [Double], prior: SquareMatrix, posterior: SquareMatrix
-    ) -> (score: Double, information: Double) {
+    ) -> (score: Double, information: Double, pull: StokesVector) {
         let pull = prior * change
         var score = 0.0
         var information = 0.0
@@ -154,7 +157,7 @@ public struct AlignmentFilter: Hashable, Sendable, Codable {
                 if row == column { score += 0.5 * (pull[row] * pull[row] - s) }
             }
         }
-        return (score, information)
+        return (score, information, StokesVector(pull[0], pull[1], pull[2]))
     }
 
     /// The expected extra QBER for the link held at `settings`: the model's, plus what the

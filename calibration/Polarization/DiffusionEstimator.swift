@@ -3,15 +3,23 @@ import Quantities
 /// Estimates how fast the fibre drifts from how well each frame was predicted.
 ///
 /// Scoring on the logarithm of D, the variance rate of each axis in rad²/s: the gradient and the
-/// information of the evidence of recent frames, with exponential forgetting.
+/// information of the evidence of recent frames, with exponential forgetting. Innovations that keep
+/// one sign raise D as well: they mean that the estimate lags behind a steady turn, which frames
+/// judged one by one hardly show.
 package struct DiffusionEstimator: Hashable, Sendable {
     /// The estimate of D in rad²/s.
     package private(set) var rate: Double
     private let bounds: ClosedRange<Double>
     private var gradient = 0.0
     private var information = 0.0
+    private var recentPull = StokesVector.zero
+    private var cyclePull = StokesVector.zero
+    private var cycleFrames = 0
     /// The weight kept from frame to frame: a memory of about thirty frames.
     private static let memory = 0.97
+    private static let pullMemory = 0.6
+    /// Balances the signal of a lag against the noise of products over four frames.
+    private static let persistenceWeight = 0.2
 
     package init(rate: Double, bounds: ClosedRange<Double>) {
         self.rate = max(bounds.lowerBound, min(bounds.upperBound, rate))
@@ -22,9 +30,22 @@ package struct DiffusionEstimator: Hashable, Sendable {
     package mutating func add(_ innovation: AlignmentFilter.Innovation, seconds: Double) {
         let scale = rate * seconds
         // Scores so far belong to the old estimate; forget them in step with how far it moved.
-        gradient = Self.memory * gradient + scale * innovation.varianceScore
+        // Over the four phases of a dither cycle the pull of a wrong visibility cancels.
+        cyclePull = cyclePull + innovation.pull
+        cycleFrames += 1
+        var persistence = 0.0
+        if cycleFrames == 4 {
+            persistence = cyclePull.dot(recentPull)
+            recentPull = recentPull * Self.pullMemory + cyclePull
+            cyclePull = .zero
+            cycleFrames = 0
+        }
+        gradient =
+            Self.memory * gradient + scale
+            * (innovation.varianceScore + Self.persistenceWeight * persistence)
+        // The products add half as much noise as the squares.
         information =
-            Self.memory * information + scale * scale * innovation.varianceInformation
+            Self.memory * information + 1.5 * scale * scale * innovation.varianceInformation
         // One unit of information holds the estimate where it is when frames say nothing.
         let step = max(-0.3, min(0.3, gradient / (information + 4)))
         rate = max(bounds.lowerBound, min(bounds.upperBound, rate * exponential(step)))

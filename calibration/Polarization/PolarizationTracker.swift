@@ -213,15 +213,15 @@ public struct PolarizationTracker: Sendable {
         let null = target(.zero, from: settings)
         framesSinceRetarget += 1
         var point = target(turn, from: settings)
-        if needsRetarget(null), framesSinceRetarget > Self.retargetPause,
-            let other = retarget(from: settings, insteadOf: null)
-        {
-            labels = other.labels
-            point = other
-            framesSinceRetarget = 0
-            events.append(.retarget)
-        } else if null.residual > 0.02 {
-            events.append(.realignmentNeeded(reason: "no setting in range aligns the link"))
+        if needsRetarget(null), framesSinceRetarget > Self.retargetPause || null.residual > 0.005 {
+            if let other = retarget(from: settings, insteadOf: null) {
+                labels = other.labels
+                point = other
+                framesSinceRetarget = 0
+                events.append(.retarget)
+            } else if null.residual > 0.02 {
+                events.append(.realignmentNeeded(reason: "no setting in range aligns the link"))
+            }
         }
         let motion = MotionPlan.best(
             stack: filter.stack, channel: filter.channel, labels: labels, from: settings,

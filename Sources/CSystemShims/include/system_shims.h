@@ -21,4 +21,7 @@ int berek_timerfd_create(void);
 /// Arms `descriptor` to fire once at the absolute monotonic time `nanoseconds`; 0 disarms it.
 int berek_timerfd_set(int descriptor, int64_t nanoseconds);
 
+/// CLOCK_MONOTONIC in nanoseconds.
+int64_t berek_monotonic_nanoseconds(void);
+
 #endif

@@ -43,8 +43,10 @@ public struct TrackingReport: Sendable {
     public internal(set) var droppedSlots: UInt64 = 0
     /// The last estimate of the drift, in rad/√s.
     public internal(set) var diffusion = 0.0
-    /// The last expected extra QBER, mean of both bases, dither included.
-    public internal(set) var expectedError = 0.0
+    /// The sum of the expected extra QBER of all frames, mean of both bases, dither included.
+    var expectedErrors = 0.0
+    /// The mean expected extra QBER over all frames, dither included.
+    public var meanExpectedError: Double { frames > 0 ? expectedErrors / Double(frames) : 0 }
     /// Disclosed matched detections and errors, by basis.
     public internal(set) var disclosed: [(trials: UInt64, errors: UInt64)] = [(0, 0), (0, 0)]
     /// Why tracking ended before the session.
@@ -70,7 +72,6 @@ extension ReceiverStation {
     ///
     /// - Throws: when Alice does not answer or nothing is aligned.
     public func produceKeys(
-        stack: RetarderStack,
         realign: @escaping @Sendable () async throws -> Void
     ) async throws(EnvironmentFailure) -> SlotIndex {
         guard snapshotInForce.polarization != nil else {
@@ -147,7 +148,7 @@ extension ReceiverStation {
     private func record(_ decision: PolarizationTracker.Decision) {
         tracking.frames += 1
         tracking.diffusion = decision.diffusion
-        tracking.expectedError = decision.expectedError.mean
+        tracking.expectedErrors += decision.expectedError.mean
         for event in decision.events {
             switch event {
             case .jump: tracking.jumps += 1

@@ -79,8 +79,9 @@ public actor LibUSBHost: USBHost {
     }
 
     private func handleEvents() {
-        var zero = timeval(tv_sec: 0, tv_usec: 0)
-        libusb_handle_events_timeout_completed(context, &zero, nil)
+        // Never blocks: it is called when a descriptor of libusb is ready, and its timeouts have a
+        // descriptor too.
+        berek_libusb_handle_ready_events(context)
     }
 
     /// The devices attached now, ordered by path.

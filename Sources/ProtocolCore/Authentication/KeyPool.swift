@@ -24,6 +24,18 @@ public enum AuthenticationError: Error, Sendable, CustomStringConvertible {
     /// The hash key does not have 16 octets.
     case hashKeyLength(Int)
 
+    /// The stable code of the error, listed in `docs/errors.md`.
+    public var code: String {
+        switch self {
+        case .exhausted: "BRK-AUT-001"
+        case .notPersisted: "BRK-AUT-002"
+        case .offsetSpent: "BRK-AUT-003"
+        case .forged: "BRK-AUT-004"
+        case .hashKeyWorn: "BRK-AUT-005"
+        case .hashKeyLength: "BRK-AUT-006"
+        }
+    }
+
     /// What was expected and what was found.
     public var description: String {
         switch self {

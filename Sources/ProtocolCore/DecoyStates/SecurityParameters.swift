@@ -128,6 +128,17 @@ public enum DecoyStateError: Error, Hashable, Sendable, CustomStringConvertible 
     /// A parameter of the channel model is outside its range.
     case channelParameterOutOfRange(name: String, value: Double)
 
+    /// The stable code of the error, listed in `docs/errors.md`.
+    public var code: String {
+        switch self {
+        case .probabilityOutOfRange: "BRK-KEY-001"
+        case .intensitiesOutOfOrder: "BRK-KEY-002"
+        case .countOutOfRange: "BRK-KEY-003"
+        case .moreErrorsThanDetections: "BRK-KEY-004"
+        case .channelParameterOutOfRange: "BRK-KEY-005"
+        }
+    }
+
     /// What was expected and what was found.
     public var description: String {
         switch self {

@@ -11,6 +11,15 @@ public enum PrivacyAmplificationError: Error, Hashable, Sendable, CustomStringCo
     /// The key does not have the length announced.
     case keyLength(expected: Int, found: Int)
 
+    /// The stable code of the error, listed in `docs/errors.md`.
+    public var code: String {
+        switch self {
+        case .outputOutOfRange: "BRK-AMP-001"
+        case .seedLength: "BRK-AMP-002"
+        case .keyLength: "BRK-AMP-003"
+        }
+    }
+
     /// What was expected and what was found.
     public var description: String {
         switch self {

@@ -1,0 +1,85 @@
+import Calibration
+import DeviceProfiles
+import Emulated
+import HostIO
+import Instruments
+import LinkTypes
+import OpticalBench
+import Quantities
+
+/// Calibrates an emulated bench in virtual time, without producing keys.
+public struct CalibrationRun: Sendable {
+    /// A procedure by the name an operator uses.
+    public typealias Step = CalibrationSequence<InMemoryCalibrationRecordStore>.Step
+
+    private let seed: UInt64
+    private let drift: DriftPreset
+    private let catalog: ProfileCatalog
+    private let last: Step
+    private let progress: @Sendable (String) -> Void
+
+    /// All procedures up to and including `through`.
+    public init(
+        seed: UInt64, drift: DriftPreset, catalog: ProfileCatalog, through: Step,
+        progress: @escaping @Sendable (String) -> Void
+    ) {
+        self.seed = seed
+        self.drift = drift
+        self.catalog = catalog
+        last = through
+        self.progress = progress
+    }
+
+    /// Runs to the end and returns the records, in order.
+    ///
+    /// - Throws: the failure of the first procedure that does not succeed.
+    public func run() throws -> [CalibrationRecord] {
+        let reactor = VirtualReactor()
+        return try reactor.run { try await self.perform(on: reactor) }
+    }
+
+    private func perform(on reactor: VirtualReactor) async throws -> [CalibrationRecord] {
+        let plan = LinkPlan()
+        let link = try EmulatedLink(
+            plan: plan, drift: drift, seed: seed, catalog: catalog, reactor: reactor)
+        let instruments = try await link.openReceiver(try await link.discover())
+        let pair = try await LinkPair(
+            plan: plan, seed: seed, instruments: instruments, source: link.source,
+            receiverZ: link.configuration.receiver.probabilityZ,
+            slotOrigin: link.devices.context.origin, profileDigests: catalog.profiles.map(\.id),
+            reactor: reactor)
+        reactor.start { await pair.alice.run() }
+        try await pair.bob.connect()
+        try await pair.bob.startAcquisition()
+        var records: [CalibrationRecord] = []
+        do {
+            for step in Step.allCases {
+                records.append(try await pair.sequence.run(step))
+                progress("calibrated \(step.rawValue)")
+                if step == last { break }
+            }
+        } catch {
+            await pair.bob.stopAcquisition()
+            throw error
+        }
+        await pair.bob.stop("the calibration is over")
+        await pair.bob.stopAcquisition()
+        return records
+    }
+
+    /// The records for people.
+    public static func text(of records: [CalibrationRecord]) -> String {
+        records.flatMap { record -> [String] in
+            var lines = ["\(record.procedure): \(record.outcome), \(record.moves) moves"]
+            for value in record.result?.values ?? [] {
+                let error = value.uncertainty > 0 ? " ± \(number(value.uncertainty))" : ""
+                lines.append("  \(value.name): \(number(value.value))\(error) \(value.unit)")
+            }
+            if let limit = record.result?.limit {
+                lines.append("  \(fixed(limit.ratio, 2)) × the physical limit (\(limit.bound))")
+            }
+            lines.append("  record \(record.sequence), SHA-256 \(recordDigest(record))")
+            return lines
+        }.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,202 @@
+import HostIO
+import Quantities
+import Yams
+
+/// What is wrong in a node's configuration, with its place.
+public struct NodeConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The file.
+    public let file: String
+    /// The line, counted from 1; 0 for the file as a whole.
+    public let line: Int
+    /// The column, counted from 1; 0 for the file as a whole.
+    public let column: Int
+    /// What was expected there.
+    public let expected: String
+    /// What was found.
+    public let found: String
+    /// `file:line:column: expected …, found …`.
+    public var description: String {
+        "\(file):\(line):\(column): expected \(expected), found \(found)"
+    }
+}
+
+/// One node of a link as its YAML file describes it.
+///
+/// ```yaml
+/// node: bob                 # alice listens, bob connects
+/// peer: 127.0.0.1:7400      # numeric IPv4 address and port
+/// bench: {kind: emulated, seed: 1, drift: buried}
+/// plan: {block_bits: 262144, epsilon_secrecy: 1e-6, epsilon_correctness: 1e-9}
+/// keys: 1                   # end after so many keys
+/// ```
+public struct NodeConfiguration: Hashable, Sendable {
+    /// Which end.
+    public enum Role: String, CaseIterable, Sendable {
+        /// The sender of pulses; listens.
+        case alice
+        /// The receiver of pulses; connects.
+        case bob
+    }
+    /// Which end.
+    public var role = Role.alice
+    /// The address to listen on or to connect to.
+    public var address = "127.0.0.1"
+    /// The port.
+    public var port: UInt16 = 7400
+    /// The seed of the emulated bench, the same at both nodes.
+    public var seed: UInt64 = 1
+    /// What the fibre of the emulated bench does.
+    public var drift = DriftPreset.buried
+    /// What both ends agree on.
+    public var plan = LinkPlan()
+    /// End after so many keys.
+    public var keys = 1
+
+    /// Reads a configuration; every key must be known and every value in range.
+    public init(text: String, file: String) throws(NodeConfigurationError) {
+        let reader = Reader(file: file)
+        let root = try reader.document(text)
+        var stated: Set<String> = []
+        for (key, name, value) in try reader.mapping(root, "a mapping of settings") {
+            guard stated.insert(name).inserted else {
+                throw reader.error(key, "each key once", "'\(name)' again")
+            }
+            switch name {
+            case "node": role = try reader.word(value, Role.self)
+            case "peer": (address, port) = try reader.endpoint(value)
+            case "bench": try readBench(value, reader)
+            case "plan": try readPlan(value, reader)
+            case "keys": keys = Int(try reader.integer(value, 1...1_000_000))
+            default:
+                throw reader.error(
+                    key, "one of node, peer, bench, plan, keys", "'\(name)'")
+            }
+        }
+        for name in ["node", "peer", "bench"] where !stated.contains(name) {
+            throw reader.error(root, "the key '\(name)'", "no such key")
+        }
+    }
+
+    private mutating func readBench(
+        _ node: Node, _ reader: Reader
+    ) throws(NodeConfigurationError) {
+        var kind = false
+        for (key, name, value) in try reader.mapping(node, "a mapping with kind, seed and drift") {
+            switch name {
+            case "kind":
+                // Physical benches need a wiring file; there is never a silent fall-back to one.
+                guard value.string == "emulated" else {
+                    throw reader.error(value, "emulated", reader.text(value))
+                }
+                kind = true
+            case "seed": seed = try reader.integer(value, 0...UInt64(Int64.max))
+            case "drift": drift = try reader.word(value, DriftPreset.self)
+            default: throw reader.error(key, "one of kind, seed, drift", "'\(name)'")
+            }
+        }
+        guard kind else { throw reader.error(node, "the key 'kind'", "no such key") }
+    }
+
+    private mutating func readPlan(
+        _ node: Node, _ reader: Reader
+    ) throws(NodeConfigurationError) {
+        for (key, name, value) in try reader.mapping(node, "a mapping of link parameters") {
+            switch name {
+            case "block_bits": plan.blockBits = Int(try reader.integer(value, 16_384...(1 << 26)))
+            case "epsilon_secrecy": plan.epsilonSecrecy = try reader.number(value, 1e-30...1e-3)
+            case "epsilon_correctness":
+                plan.epsilonCorrectness = try reader.number(value, 1e-30...1e-3)
+            case "signal_intensity": plan.signalIntensity = try reader.number(value, 0.01...2)
+            case "decoy_intensity": plan.decoyIntensity = try reader.number(value, 0.001...1)
+            case "signal_probability": plan.signalProbability = try reader.number(value, 0.01...0.99)
+            case "probability_z": plan.probabilityZ = try reader.number(value, 0.05...0.95)
+            default:
+                throw reader.error(
+                    key,
+                    "one of block_bits, epsilon_secrecy, epsilon_correctness, signal_intensity, "
+                        + "decoy_intensity, signal_probability, probability_z", "'\(name)'")
+            }
+        }
+    }
+
+    /// Strict reading of Yams nodes with the place of every error.
+    private struct Reader {
+        let file: String
+
+        func error(_ node: Node?, _ expected: String, _ found: String) -> NodeConfigurationError {
+            NodeConfigurationError(
+                file: file, line: node?.mark?.line ?? 0, column: node?.mark?.column ?? 0,
+                expected: expected, found: found)
+        }
+
+        func document(_ text: String) throws(NodeConfigurationError) -> Node {
+            guard text.utf8.count <= 65_536 else {
+                throw error(nil, "at most 65536 bytes", "\(text.utf8.count)")
+            }
+            do {
+                guard let node = try compose(yaml: text) else {
+                    throw error(nil, "a mapping of settings", "an empty file")
+                }
+                return node
+            } catch let problem as NodeConfigurationError {
+                throw problem
+            } catch let problem as YamlError {
+                throw error(nil, "YAML", "\(problem)")
+            } catch {
+                throw self.error(nil, "YAML", "\(error)")
+            }
+        }
+
+        func text(_ node: Node) -> String { node.string.map { "'\($0)'" } ?? "a collection" }
+
+        func mapping(
+            _ node: Node, _ expected: String
+        ) throws(NodeConfigurationError) -> [(key: Node, name: String, value: Node)] {
+            guard let mapping = node.mapping else { throw error(node, expected, text(node)) }
+            var result: [(key: Node, name: String, value: Node)] = []
+            for (key, value) in mapping {
+                guard let name = key.string else { throw error(key, "a word", "a collection") }
+                result.append((key, name, value))
+            }
+            return result
+        }
+
+        func word<Word: RawRepresentable & CaseIterable>(
+            _ node: Node, _ type: Word.Type
+        ) throws(NodeConfigurationError) -> Word where Word.RawValue == String {
+            guard let word = node.string.flatMap(Word.init(rawValue:)) else {
+                let words = Word.allCases.map(\.rawValue).joined(separator: ", ")
+                throw error(node, "one of \(words)", text(node))
+            }
+            return word
+        }
+
+        func integer(
+            _ node: Node, _ range: ClosedRange<UInt64>
+        ) throws(NodeConfigurationError) -> UInt64 {
+            guard let value = node.string.flatMap({ UInt64($0) }), range.contains(value) else {
+                throw error(
+                    node, "an integer from \(range.lowerBound) to \(range.upperBound)", text(node))
+            }
+            return value
+        }
+
+        func number(
+            _ node: Node, _ range: ClosedRange<Double>
+        ) throws(NodeConfigurationError) -> Double {
+            guard let value = node.string.flatMap({ Double($0) }), range.contains(value) else {
+                throw error(
+                    node, "a number from \(range.lowerBound) to \(range.upperBound)", text(node))
+            }
+            return value
+        }
+
+        func endpoint(_ node: Node) throws(NodeConfigurationError) -> (String, UInt16) {
+            let parts = (node.string ?? "").split(separator: ":", omittingEmptySubsequences: false)
+            guard parts.count == 2, !parts[0].isEmpty, let port = UInt16(parts[1]) else {
+                throw error(node, "an address and port such as 127.0.0.1:7400", text(node))
+            }
+            return (String(parts[0]), port)
+        }
+    }
+}
