@@ -121,13 +121,22 @@ let package = Package(
         .testTarget(name: "ProtocolCoreTests", dependencies: ["ProtocolCore", "TestSupport"]),
         .testTarget(
             name: "TimeTaggersTests",
-            dependencies: ["TimeTaggers", "FirmwareProfiles", "TestSupport"]),
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
+                "Instruments", "TimeTaggers", "TestSupport",
+            ]),
         .testTarget(
             name: "PolarizationControllersTests",
-            dependencies: ["PolarizationControllers", "FirmwareProfiles", "TestSupport"]),
+            dependencies: [
+                "Quantities", "HostIO", "DeviceProfiles", "FirmwareProfiles", "Instruments",
+                "PolarizationControllers", "TestSupport",
+            ]),
         .testTarget(
             name: "SinglePhotonDetectorsTests",
-            dependencies: ["SinglePhotonDetectors", "FirmwareProfiles", "TestSupport"]),
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
+                "Instruments", "SinglePhotonDetectors", "TestSupport",
+            ]),
         .testTarget(
             name: "EmulatedTests",
             dependencies: [

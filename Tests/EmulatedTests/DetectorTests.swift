@@ -46,11 +46,11 @@ struct DetectorTests {
             let start = reactor.now
             let reply = try await port.read(upTo: 100, timeout: .seconds(1))
             #expect(abs((reactor.now - start).inSeconds - 0.5) < 0.001)
-            let counts = Int(String(decoding: reply, as: UTF8.self).dropLast(2)) ?? 0
+            let counts = Int(String(decoding: reply.dropLast(2), as: UTF8.self)) ?? 0
             #expect(abs(counts - 25_000) < 1000)
             _ = try await Self.ask(port, "settemp -15\r\nloop 1\r\n")
             try await reactor.sleep(for: .seconds(60))
-            let temperature = Double(try await Self.ask(port, "temp?;").dropLast(2)) ?? 99
+            let temperature = Double(try await Self.ask(port, "temp?;").dropLast()) ?? 99
             #expect(abs(temperature + 15) < 0.1)
             #expect(try await Self.ask(port, "settemp?;loop?;") == "-15.00\r\n1\r\n")
             #expect(port.inject(EmulatedFault(.overLight)))

@@ -177,7 +177,13 @@ struct TDC1Tests {
             if word & 0x10 == 0 { times.append(wraps << 27 | UInt64(word >> 5)) }
         }
         #expect(wraps == 11)
-        #expect(times == expected.map { UInt64($0 / 2000) }, "seed \(seed)")
+        // Pulses in one tick share a word.
+        var ticks: [UInt64] = []
+        for time in expected where ticks.last != UInt64(time / 2000) {
+            ticks.append(UInt64(time / 2000))
+        }
+        let agreement = times == ticks
+        #expect(agreement, "seed \(seed): \(times.count) words, \(ticks.count) expected")
     }
 
     @Test("a host that does not read sets the overflow bit until the next stream")

@@ -154,7 +154,7 @@ private func cdcSummary() -> USBDeviceSummary {
     @Test func closesTheDeviceWhenOpeningFails() throws {
         let device = ScriptedUSBDevice(ftdiSummary(), reactor: reactor)
         device.failControl(.stall)
-        try reactor.run { [self] in
+        try reactor.run { [self] () -> Void in
             await #expect(throws: ByteStreamError.usb(.stall)) { try await open(device) }
         }
         #expect(device.operations.last == .close)
@@ -162,7 +162,7 @@ private func cdcSummary() -> USBDeviceSummary {
 
     @Test func refusesRatesTheChipCanNotMake() throws {
         let device = ScriptedUSBDevice(ftdiSummary(), reactor: reactor)
-        try reactor.run { [self] in
+        try reactor.run { [self] () -> Void in
             await #expect(throws: ByteStreamError.self) {
                 try await FTDIBridge.open(
                     device, settings: SerialSettings(baud: 2_500_000), latencyTimer: 16,

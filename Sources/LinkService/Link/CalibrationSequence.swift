@@ -18,6 +18,7 @@ public struct CalibrationSequence<Store: CalibrationRecordStore>: Sendable {
     }
 
     private let runner: CalibrationRunner<ReceiverStation, Store>
+    private let station: ReceiverStation
     private let slotPeriod: Picoseconds
     private let stack: RetarderStack
 
@@ -26,6 +27,7 @@ public struct CalibrationSequence<Store: CalibrationRecordStore>: Sendable {
         station: ReceiverStation, store: Store, context: CalibrationContext,
         slotPeriod: Picoseconds, stack: RetarderStack
     ) {
+        self.station = station
         runner = CalibrationRunner(environment: station, store: store, context: context)
         self.slotPeriod = slotPeriod
         self.stack = stack
@@ -36,15 +38,26 @@ public struct CalibrationSequence<Store: CalibrationRecordStore>: Sendable {
 
     /// Runs one procedure and returns its record.
     public func run(_ step: Step) async throws(CalibrationFailure) -> CalibrationRecord {
+        let record = try await start(step)
+        // What follows measures phases: let the clock tracker take up the new reference first. A
+        // cancelled wait is noticed by the next procedure.
+        if step == .clock || step == .delays { try? await station.settle(.seconds(2)) }
+        return record
+    }
+
+    private func start(_ step: Step) async throws(CalibrationFailure) -> CalibrationRecord {
         switch step {
         case .clock:
             try await runner.run(
                 ClockLockProcedure(
                     configuration: ClockLockProcedure.Configuration(slotPeriod: slotPeriod)))
         case .delays:
+            // The pipeline's clock is steered every 0.1 s and wanders by tens of picoseconds about
+            // the tracker's: far less than the gate is wide, more than a fit of the centre errs.
             try await runner.run(
                 DelayCalibration(
-                    configuration: DelayCalibration.Configuration(slotPeriod: slotPeriod)))
+                    configuration: DelayCalibration.Configuration(
+                        slotPeriod: slotPeriod, phaseAllowance: 150)))
         case .gate:
             try await runner.run(
                 GateCalibration(

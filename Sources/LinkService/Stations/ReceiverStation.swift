@@ -77,6 +77,7 @@ public actor ReceiverStation {
     var pipeline: DetectionPipeline?
     var hostClock: HostClockEstimator
     var clockTracker: ClockTracker?
+    private var provisionalDelay: Int64?
     var lastSteered = DeviceTicks(0)
     var tickPeriod = TickPeriod(picoseconds: 1)
     var provenance = Provenance.device
@@ -277,32 +278,62 @@ public actor ReceiverStation {
     /// Follows the oscillators on running data and steers the pipeline's clock.
     private func followClock(_ block: TagBlock) {
         guard clockTracker != nil, !block.tags.isEmpty else { return }
-        let delays = snapshotInForce.detectorDelays
-        var times: [Picoseconds] = []
-        // A few hundred clicks a block determine the phase far below the jitter of one.
-        for tag in block.tags.prefix(256) {
-            guard let detector = settings.channels.firstIndex(of: tag.channel) else { continue }
-            let delay = Int64(delays[detector].rounded())
-            times.append(Picoseconds(tickPeriod.picoseconds(of: tag.ticks) - delay))
-        }
-        times.sort()
+        let times = trackedTimes(of: block)
         guard let update = clockTracker?.update(clickTimes: times) else { return }
         if update.isJump { tracking.clockJumps += 1 }
         let since = block.completeThrough.rawValue - min(
             lastSteered.rawValue, block.completeThrough.rawValue)
         guard Double(since) * tickPeriod.picoseconds > 1e11 else { return }  // 0.1 s
         lastSteered = block.completeThrough
+        // A block may hold tags later than what it is complete through; they keep the old line.
+        let start = DeviceTicks(
+            max(block.completeThrough.rawValue, block.tags.last?.ticks ?? 0) + 1)
         guard let model = pipeline?.clock(of: 0), let solution = clockTracker?.solution,
             let offset = solution.steering(
-                of: model, from: block.completeThrough, over: Picoseconds(100_000_000_000))
+                of: model, from: start, over: Picoseconds(100_000_000_000))
         else { return }
         do throws(PipelineError) {
-            try pipeline?.steer(
-                tagger: 0, from: block.completeThrough, fractionalOffset: offset)
+            try pipeline?.steer(tagger: 0, from: start, fractionalOffset: offset)
         } catch {
             // A refused change leaves the present line in force; the next block tries again.
             tracking.refusedSteering += 1
         }
+    }
+
+    /// The clicks of a block that the clock tracker follows: nominal times in one peak, rising.
+    ///
+    /// Until the channel delays are known the detectors' peaks lie apart, so one detector is
+    /// followed, from wherever its peak was when the clock was locked.
+    private func trackedTimes(of block: TagBlock) -> [Picoseconds] {
+        // A few hundred clicks a block determine the phase far below the jitter of one.
+        let limit = 256
+        var delays = snapshotInForce.detectorDelays.map { Int64($0.rounded()) }
+        let isWithoutDelays = snapshotInForce.delays == nil
+        if isWithoutDelays {
+            guard let delay = provisionalDelay ?? estimateProvisionalDelay(block) else { return [] }
+            provisionalDelay = delay
+            delays[0] = delay
+        }
+        var times: [Picoseconds] = []
+        for tag in block.tags where times.count < limit {
+            guard let detector = settings.channels.firstIndex(of: tag.channel),
+                !isWithoutDelays || detector == 0
+            else { continue }
+            times.append(
+                Picoseconds(tickPeriod.picoseconds(of: tag.ticks) - delays[detector]))
+        }
+        return times.sorted()
+    }
+
+    /// How late the first detector's clicks come against the clock just locked: the median, which
+    /// background does not move. `nil` until a block has enough of them.
+    private func estimateProvisionalDelay(_ block: TagBlock) -> Int64? {
+        guard let clock = clockTracker?.solution else { return nil }
+        let phases = block.tags.filter { $0.channel == settings.channels[0] }.compactMap {
+            clock.position(of: Picoseconds(tickPeriod.picoseconds(of: $0.ticks)))?.phase
+        }.sorted()
+        guard phases.count >= 50 else { return nil }
+        return Int64(phases[phases.count / 2].rounded())
     }
 
     /// Puts a snapshot in force from the first slot not yet handed on.
@@ -310,7 +341,10 @@ public actor ReceiverStation {
         let previous = snapshotInForce
         snapshotInForce = snapshot
         guard let clock = snapshot.clock else { return }
-        if previous.clock != clock { clockTracker = ClockTracker(solution: clock) }
+        if previous.clock != clock {
+            clockTracker = ClockTracker(solution: clock)
+            provisionalDelay = nil
+        }
         session.labels = snapshot.labels
         guard
             previous.clock != clock || previous.delays != snapshot.delays

@@ -78,7 +78,8 @@ func decimal(_ value: Double, places: Int) -> String {
     for _ in 0..<places { scale *= 10 }
     let limited = min(max(value * Double(scale), -9e17), 9e17)
     let scaled = Int64(limited.rounded())
+    let whole = (scaled < 0 ? "-" : "") + "\(abs(scaled) / scale)"
+    guard places > 0 else { return whole }
     let digits = String(abs(scaled) % scale)
-    let fraction = String(repeating: "0", count: places - digits.count) + digits
-    return (scaled < 0 ? "-" : "") + "\(abs(scaled) / scale)" + (places > 0 ? "." + fraction : "")
+    return whole + "." + String(repeating: "0", count: places - digits.count) + digits
 }

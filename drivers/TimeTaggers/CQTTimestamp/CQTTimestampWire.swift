@@ -111,7 +111,7 @@ package struct CQTRecordFormat: Sendable {
 /// A record may straddle two transfers: the firmware may commit a packet between two 16-bit words
 /// of a record. A stream that has lost bytes can not be realigned, because records carry no mark;
 /// it shows as times that run backwards or ahead of the clock, and those become a loss.
-struct CQTStreamDecoder {
+package struct CQTStreamDecoder {
     let format: CQTRecordFormat
     /// Channel numbers by detector bit.
     let channelMap: [UInt8]
@@ -119,29 +119,29 @@ struct CQTStreamDecoder {
     private var partial: UInt64 = 0
     private var partialBytes: UInt64 = 0
     /// Records since the last good one that could not be.
-    private(set) var rejectedInARow = 0
+    package private(set) var rejectedInARow = 0
     /// Records decoded, void ones not counted.
-    private(set) var recordCount: UInt64 = 0
+    package private(set) var recordCount: UInt64 = 0
     /// The longest time between two records since `resetGap`, and when it began.
     private(set) var longestGap: (start: UInt64, end: UInt64) = (0, 0)
 
     /// A step backwards of less than one fast count: the phase pattern was not in the table.
     static let jitterTicks: UInt64 = 16
 
-    init(format: CQTRecordFormat, channelMap: [UInt8]) {
+    package init(format: CQTRecordFormat, channelMap: [UInt8]) {
         self.format = format
         self.channelMap = channelMap
     }
 
     /// Forgets half a record, after a transfer that failed.
-    mutating func dropPartialRecord() { partialBytes = 0 }
+    package mutating func dropPartialRecord() { partialBytes = 0 }
 
     mutating func resetGap(at tick: UInt64) { longestGap = (tick, tick) }
 
     /// Decodes the bytes of one transfer.
     ///
     /// - Parameter limit: the latest time the card's counter can have reached.
-    mutating func decode(
+    package mutating func decode(
         _ bytes: UnsafeRawBufferPointer, notAfter limit: UInt64, into collector: inout TagCollector
     ) {
         var index = 0

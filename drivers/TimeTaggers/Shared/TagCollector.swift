@@ -7,22 +7,22 @@ import Quantities
 /// The promise that matters is `completeThrough`: once given, no later tag and no later loss may lie
 /// before it. An interval that is lost but not yet over holds it back. Two kinds of loss break the
 /// promise because they are known only later (`loseLate`, `loseAll`); their marks say so openly.
-struct TagCollector {
+package struct TagCollector {
     let tickPeriod: TickPeriod
     let provenance: Provenance
 
-    private(set) var tags: [TimeTag] = []
+    package private(set) var tags: [TimeTag] = []
     private var losses: [LossMark<DeviceTicks>] = []
     /// The time of the latest tag or record without event.
-    private(set) var lastTick: UInt64 = 0
+    package private(set) var lastTick: UInt64 = 0
     /// What was promised with the last block.
-    private(set) var promised: UInt64 = 0
+    package private(set) var promised: UInt64 = 0
     private var openLoss: (start: UInt64, reason: LossReason)?
 
     /// The number of tags that makes a block worth handing over.
     static let blockSize = 4096
 
-    init(tickPeriod: TickPeriod, provenance: Provenance) {
+    package init(tickPeriod: TickPeriod, provenance: Provenance) {
         self.tickPeriod = tickPeriod
         self.provenance = provenance
         tags.reserveCapacity(Self.blockSize + 1024)
@@ -99,7 +99,7 @@ struct TagCollector {
     /// What has been gathered, or nil when there is nothing and the promise has not moved.
     ///
     /// - Parameter completeThrough: what the driver can promise; cut back to an open loss.
-    mutating func takeBlock(completeThrough: UInt64, arrival: HostInstant) -> TagBlock? {
+    package mutating func takeBlock(completeThrough: UInt64, arrival: HostInstant) -> TagBlock? {
         let promise = max(promised, min(completeThrough, openLoss?.start ?? .max))
         guard hasContent || promise > promised else { return nil }
         promised = promise

@@ -82,7 +82,7 @@ package struct TDC1WordFormat: Sendable {
 /// as words that are neither event nor dummy, or as steps in time far beyond the usual. The decoder
 /// then looks at the next words in both alignments, goes on with the one that makes sense, and marks
 /// the time in between as lost.
-struct TDC1StreamDecoder {
+package struct TDC1StreamDecoder {
     let format: TDC1WordFormat
     let channelMap: [UInt8]
 
@@ -91,7 +91,7 @@ struct TDC1StreamDecoder {
     private var hasStarted = false
     private var meanStep = 0.0
     /// Bytes skipped since the last word that made sense.
-    private(set) var skippedInARow = 0
+    package private(set) var skippedInARow = 0
 
     /// Words that must make sense before an alignment is believed.
     static let lookahead = 4
@@ -99,7 +99,7 @@ struct TDC1StreamDecoder {
     private static let suspicionFactor = 32.0
     private static let suspicionFloor = 65536.0
 
-    init(format: TDC1WordFormat, channelMap: [UInt8]) {
+    package init(format: TDC1WordFormat, channelMap: [UInt8]) {
         self.format = format
         self.channelMap = channelMap
     }
@@ -107,8 +107,9 @@ struct TDC1StreamDecoder {
     /// Decodes `bytes`; a few may be kept until more arrive.
     ///
     /// - Parameter isLast: nothing follows, so what can not be checked is taken as it is.
-    mutating func decode(_ bytes: [UInt8], isLast: Bool = false, into collector: inout TagCollector)
-    {
+    package mutating func decode(
+        _ bytes: [UInt8], isLast: Bool = false, into collector: inout TagCollector
+    ) {
         pending += bytes
         var index = 0
         while index + 4 <= pending.count {
