@@ -141,7 +141,9 @@ public struct DriverRegistry: Sendable {
         for port in serialPorts where !usedPorts.contains(port.path) {
             if let device = classify(port, catalog) { found.append(device) }
         }
-        return found + wirings.compactMap { classify($0, catalog, hasGPIO: ports.gpio != nil) }
+        // A chip that can not be listed can not be opened either; the wiring is then not usable.
+        let chips = (try? await ports.gpio?.chips()) ?? []
+        return found + wirings.compactMap { classify($0, catalog, chips: chips) }
     }
 
     private func classify(
@@ -264,15 +266,18 @@ public struct DriverRegistry: Sendable {
     }
 
     private func classify(
-        _ wiring: GPIOWiring, _ catalog: ProfileCatalog, hasGPIO: Bool
+        _ wiring: GPIOWiring, _ catalog: ProfileCatalog, chips: [GPIOChipSummary]
     ) -> DiscoveredDevice? {
         let profile = catalog[wiring.profile]
         let isKnown = profile.map { factory(for: $0) != nil } ?? false
+        let names = Set(wiring.lines.values.map(\.chip))
+        let used = chips.filter { names.contains($0.name) }
         return DiscoveredDevice(
             address: .wired(name: wiring.name), profile: profile?.id,
             vendor: profile?.identity.vendor ?? "",
             model: profile?.identity.model ?? wiring.profile, serial: wiring.name, firmware: "",
-            isEmulated: false, availability: isKnown && hasGPIO ? .ready : .unknownModel)
+            isEmulated: used.contains { $0.isEmulated },
+            availability: isKnown && used.count == names.count ? .ready : .unknownModel)
     }
 
     /// A device whose kernel driver offers a serial port is used through that port.

@@ -6,9 +6,12 @@ import OpticalBench
 import Quantities
 import Testing
 
+/// The shipped profiles, read once.
+private let catalog = Result { try FirmwareProfiles.catalog() }
+
 /// The shipped profile `id`.
 func profile(_ id: String) throws -> DeviceProfile {
-    try #require(try FirmwareProfiles.catalog()[id])
+    try #require(try catalog.get()[id])
 }
 
 /// Runs `body` on virtual time.

@@ -88,7 +88,7 @@ final class USBSlot: @unchecked Sendable {
                         ended, error: .timedOut(transferred: ended.transfer.moved))
                 })
         }
-        pipe.submit(transfer)
+        pipe.submit(transfer, at: context.now)
         service()
     }
 
@@ -154,9 +154,12 @@ final class USBSlot: @unchecked Sendable {
                 self?.service()
             }
         }
-        let waiting = pipes.filter { !$0.pending.isEmpty && $0.busyUntil <= now }
+        let waiting = pipes.filter { !$0.pending.isEmpty }
         let polled = waiting.filter(\.isIn).map(\.endpoint.address)
-        timer?.set(controller.nextWake(after: now, polled: polled))
+        let wake = controller.nextWake(after: now, polled: polled)
+        // While the bus is occupied, nothing the device could say would be heard.
+        let free = waiting.map(\.busyUntil).min() ?? now
+        timer?.set(wake.map { max($0, free) })
     }
 
     /// Takes the device off the bus.

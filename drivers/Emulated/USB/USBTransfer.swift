@@ -67,6 +67,11 @@ struct USBBusTiming {
         return HostInstant(nanoseconds: nextFrame(start) + more * frame)
     }
 
+    /// How many bulk packets the bus can carry between two instants.
+    func packets(from start: HostInstant, to end: HostInstant) -> Int {
+        Int(max(0, end.nanoseconds - start.nanoseconds) / frame) * packetsPerFrame
+    }
+
     /// When a control transfer started at `start` has ended: setup, data and status stages.
     func controlCompletion(from start: HostInstant) -> HostInstant {
         HostInstant(nanoseconds: nextFrame(start) + 2 * frame)
@@ -82,7 +87,9 @@ final class USBPipe {
     private(set) var inFlight = 0
     /// The bus is occupied with an earlier transfer of this endpoint until then.
     private(set) var busyUntil = HostInstant.zero
-    private var packetsSinceStart = 0
+    /// Packets of the present transfer that the bus has not had time for.
+    private var packetsOwed = 0
+    private var lastRun = HostInstant.zero
     private let scratch: UnsafeMutableRawBufferPointer
 
     init(endpoint: USBEndpoint) {
@@ -94,12 +101,15 @@ final class USBPipe {
 
     var isIn: Bool { endpoint.address & 0x80 != 0 }
 
-    func submit(_ transfer: USBTransfer) { pending.append(transfer) }
+    func submit(_ transfer: USBTransfer, at now: HostInstant) {
+        if pending.isEmpty { lastRun = now }
+        pending.append(transfer)
+    }
 
     /// Takes a pending transfer out of the queue; false when it is no longer pending.
     func withdraw(_ transfer: USBTransfer) -> Bool {
         guard let index = pending.firstIndex(where: { $0 === transfer }) else { return false }
-        if index == 0 { packetsSinceStart = 0 }
+        if index == 0 { packetsOwed = 0 }
         pending.remove(at: index)
         return true
     }
@@ -107,7 +117,7 @@ final class USBPipe {
     /// Takes all pending transfers out of the queue.
     func withdrawAll() -> [USBTransfer] {
         defer { pending = [] }
-        packetsSinceStart = 0
+        packetsOwed = 0
         return pending
     }
 
@@ -123,11 +133,14 @@ final class USBPipe {
         let hasEnded =
             isIn
             ? receive(transfer, controller, at: now) : send(transfer, controller, at: now)
+        // The host has been asking since the last run, so the bus has moved packets meanwhile.
+        packetsOwed = max(0, packetsOwed - timing.packets(from: max(lastRun, busyUntil), to: now))
+        lastRun = now
         guard hasEnded else { return nil }
         pending.removeFirst()
         inFlight += 1
-        busyUntil = timing.completion(of: packetsSinceStart, from: now)
-        packetsSinceStart = 0
+        busyUntil = timing.completion(of: packetsOwed, from: now)
+        packetsOwed = 0
         return (transfer, busyUntil)
     }
 
@@ -144,7 +157,7 @@ final class USBPipe {
                 transfer.error = .stall
                 return true
             case .data(let count):
-                packetsSinceStart += 1
+                packetsOwed += 1
                 if rest < size { copyScratch(to: transfer, count: min(count, rest)) }
                 transfer.moved += min(count, rest)
                 if count > rest { transfer.error = .overflow }
@@ -192,7 +205,7 @@ final class USBPipe {
                 transfer.error = .stall
                 return true
             case .ack:
-                packetsSinceStart += 1
+                packetsOwed += 1
                 transfer.hasSentPacket = true
                 transfer.moved = end
             }
