@@ -91,6 +91,8 @@ package final class TextLink {
     private let reactor: any Reactor
     private let instrument: String
     private var received: [UInt8] = []
+    /// A line ended with CR; an LF that follows belongs to it.
+    private var endsInReturn = false
     private static let maxLine = 4096
     private static let writeTimeout = Duration.seconds(1)
 
@@ -113,8 +115,10 @@ package final class TextLink {
     package func line(timeout: Duration, operation: String) async throws(DriverError) -> String {
         let deadline = reactor.now + timeout
         while true {
+            dropLineFeed()
             if let end = received.firstIndex(where: { $0 == 0x0A || $0 == 0x0D }) {
                 let bytes = Array(received[..<end])
+                endsInReturn = received[end] == 0x0D
                 received.removeFirst(end + 1)
                 if bytes.isEmpty { continue }
                 guard bytes.allSatisfy({ $0 < 0x80 }) else {
@@ -135,7 +139,11 @@ package final class TextLink {
         _ count: Int, timeout: Duration, operation: String
     ) async throws(DriverError) -> [UInt8] {
         let deadline = reactor.now + timeout
-        while received.count < count { try await receive(until: deadline, operation: operation) }
+        dropLineFeed()
+        while received.count < count {
+            try await receive(until: deadline, operation: operation)
+            dropLineFeed()
+        }
         let bytes = Array(received[..<count])
         received.removeFirst(count)
         return bytes
@@ -145,6 +153,7 @@ package final class TextLink {
     package func drain(quiet: Duration, limit: Int, operation: String) async throws(DriverError)
         -> [UInt8]
     {
+        dropLineFeed()
         var bytes = received
         received.removeAll()
         while bytes.count < limit {
@@ -157,6 +166,12 @@ package final class TextLink {
             }
         }
         return bytes
+    }
+
+    private func dropLineFeed() {
+        guard endsInReturn, let first = received.first else { return }
+        endsInReturn = false
+        if first == 0x0A { received.removeFirst() }
     }
 
     private func receive(until deadline: HostInstant, operation: String) async throws(DriverError) {

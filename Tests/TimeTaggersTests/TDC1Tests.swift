@@ -88,7 +88,7 @@ struct TDC1WireTests {
     }
 
     /// One 16-bit word is lost at high rate: a few tags and a mark, then everything is right again.
-    @Test(arguments: seeds(30)) func findsTheAlignmentAgain(seed: UInt64) throws {
+    @Test(arguments: seeds(200)) func findsTheAlignmentAgain(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed, label: "slip")
         var events: [(ticks: UInt64, mask: UInt32)] = []
         var ticks: UInt64 = 60_000_000
@@ -107,10 +107,13 @@ struct TDC1WireTests {
         #expect(block.losses.count == 1 && loss.reason == .corruptRecords)
         // What is missing lies inside the mark, and so does what should not be there.
         let found = Set(block.tags)
-        for tag in truth where !found.contains(tag) {
-            #expect(DeviceTicks(tag.ticks) >= loss.start && DeviceTicks(tag.ticks) <= loss.end)
-        }
-        #expect(truth.subtracting(found).count <= 8)
+        let missing = truth.subtracting(found)
+        #expect(
+            missing.allSatisfy { loss.start.rawValue <= $0.ticks && $0.ticks <= loss.end.rawValue })
+        #expect(!missing.isEmpty && missing.count <= 200)
+        #expect(
+            invented.allSatisfy { loss.start.rawValue <= $0.ticks && $0.ticks <= loss.end.rawValue }
+        )
         #expect(invented.count <= 1)
     }
 
@@ -334,10 +337,10 @@ struct TDC1DriverTests {
         try reactor.run { [self] in
             try await driver.open()
             let source = try await driver.start(AcquisitionPlan())
-            let count = 500_000
+            let count = 1_500_000
             device.stream.send(stream(words((1...UInt64(count)).map { ($0 * 100, 1) })))
             try await reactor.sleep(for: .milliseconds(500))
-            #expect(device.stream.unread > 500_000, "bytes stay in the line")
+            #expect(device.stream.unread > 1_000_000, "bytes stay in the line")
             let reading = Task(executorPreference: reactor) { () -> Int in
                 var tags = 0
                 while let block = try await source.next() { tags += block.tags.count }

@@ -322,10 +322,10 @@ public actor ThorlabsMPC320Driver: PolarizationController {
             tickets.append(
                 try session.expect(
                     ["move_completed", "stopped"], mask: masks[target.axis], operation: operation))
-            started.append(reactor.now)
             try await session.send(
                 "move_absolute", [Double(masks[target.axis]), Double(target.counts)],
                 operation: operation)
+            started.append(reactor.now)
         }
         var reports: [MotionReport] = []
         for (index, target) in targets.enumerated() {
@@ -351,13 +351,9 @@ public actor ThorlabsMPC320Driver: PolarizationController {
     ) async throws(DriverError) -> HostInstant {
         let timeout =
             profile.dialect?.commands["move_absolute"].map { self.timeout(of: $0) } ?? .seconds(30)
+        let frame: APTFrame
         do throws(DriverError) {
-            let frame = try await session.frame(for: ticket, timeout: timeout, operation: "move")
-            guard session.name(of: frame) == "move_completed" else {
-                throw ThorlabsMPC320Error.halted(axis: axis)
-                    .driverError(instrument: name, operation: "move")
-            }
-            return reactor.now
+            frame = try await session.frame(for: ticket, timeout: timeout, operation: "move")
         } catch {
             // Whoever gave up must not leave a paddle moving that nobody watches; the stop goes out
             // in a task of its own, because this one may be cancelled.
@@ -366,6 +362,11 @@ public actor ThorlabsMPC320Driver: PolarizationController {
             }
             throw error
         }
+        guard session.name(of: frame) == "move_completed" else {
+            throw ThorlabsMPC320Error.halted(axis: axis)
+                .driverError(instrument: name, operation: "move")
+        }
+        return reactor.now
     }
 
     private func counts(

@@ -191,7 +191,10 @@ package struct CQTStreamDecoder {
             collector.loseLate(ticks: ticks, count: UInt64(detectors.nonzeroBitCount))
             return
         }
-        if ticks - last > longestGap.end - longestGap.start { longestGap = (last, ticks) }
+        // Before the first record the inputs may have been dark for any time.
+        if recordCount > 1, ticks - last > longestGap.end - longestGap.start {
+            longestGap = (last, ticks)
+        }
         // A record without detector bits is a coincidence the card could not assign.
         collector.add(ticks: ticks, channels: detectors, map: channelMap)
     }

@@ -324,7 +324,7 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         if run.failure == nil {
             do throws(DriverError) { try await finish(run) } catch { failure = error }
         }
-        deliver(run)
+        deliver(run, completeThrough: run.collector.lastTick)
         run.blocks.finish(run.failure ?? failure)
         self.run = nil
         if let failure { throw failure }
@@ -394,10 +394,11 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         run.blocks.finish(error)
     }
 
-    /// Words come in order of time, and dummy words keep coming, so the last one is the promise.
-    private func deliver(_ run: TDC1Acquisition) {
+    /// Words come in order of time, and dummy words keep coming, so the last settled one is the
+    /// promise; when the stream has ended, it is the last one.
+    private func deliver(_ run: TDC1Acquisition, completeThrough: UInt64? = nil) {
         if let block = run.collector.takeBlock(
-            completeThrough: run.collector.lastTick, arrival: run.lastArrival)
+            completeThrough: completeThrough ?? run.decoder.settledTick, arrival: run.lastArrival)
         {
             run.blocks.push(block)
         }

@@ -81,7 +81,9 @@ package struct TDC1WordFormat: Sendable {
 /// word; from then on each 32-bit word is made of two halves that do not belong together. That shows
 /// as words that are neither event nor dummy, or as steps in time far beyond the usual. The decoder
 /// then looks at the next words in both alignments, goes on with the one that makes sense, and marks
-/// the time in between as lost.
+/// the time in between as lost. A word made of two halves may by chance look like the next event and
+/// be taken before the damage shows; the mark therefore begins a few words earlier, and nothing is
+/// promised beyond that point.
 package struct TDC1StreamDecoder {
     let format: TDC1WordFormat
     let channelMap: [UInt8]
@@ -90,6 +92,8 @@ package struct TDC1StreamDecoder {
     private var lastRaw: UInt64 = 0
     private var hasStarted = false
     private var meanStep = 0.0
+    private var recentTicks = [UInt64](repeating: 0, count: Self.lookahead)
+    private var recentIndex = 0
     /// Bytes skipped since the last word that made sense.
     package private(set) var skippedInARow = 0
 
@@ -122,13 +126,10 @@ package struct TDC1StreamDecoder {
             }
             let needed = 4 * (Self.lookahead + 1) + 2
             if index + needed > pending.count, !isLast { break }
-            if makesSense(at: index) {
+            if let span = span(at: index), !isMuchShorter(self.span(at: index + 2), than: span) {
                 accept(word, step, &collector)
                 index += 4
-            } else if makesSense(at: index + 2) {
-                skip(2, &index, &collector)
             } else {
-                // Neither alignment: the damage is wider than one word.
                 skip(2, &index, &collector)
             }
         }
@@ -151,31 +152,47 @@ package struct TDC1StreamDecoder {
             || Double(step) > Self.suspicionFactor * meanStep + Self.suspicionFloor
     }
 
-    /// Whether the words from `index` on are valid and follow one another in time.
-    private func makesSense(at index: Int) -> Bool {
+    /// The time the next words take when they begin at `index`; nil when they make no sense: one is
+    /// neither event nor dummy, or a step is longer than dummy words allow.
+    ///
+    /// The limit holds for the first step too, even after a loss: a longer gap would leave the number
+    /// of wraps unknown, and with it all later times.
+    private func span(at index: Int) -> UInt64? {
         var previous = lastRaw
         var isFirst = !hasStarted
         var position = index
+        var total: UInt64 = 0
         for _ in 0...Self.lookahead {
             guard position + 4 <= pending.count else { break }
             let word = self.word(at: position)
-            guard format.isValid(word) else { return false }
+            guard format.isValid(word) else { return nil }
             let time = format.time(word)
-            // This holds after a loss too: a gap of more than a step would leave the number of wraps
-            // unknown, and with it all later times.
-            if !isFirst, (time &- previous) & (format.period - 1) > format.maxStep { return false }
+            let step = isFirst ? 0 : (time &- previous) & (format.period - 1)
+            guard step <= format.maxStep else { return nil }
+            total += step
             isFirst = false
             previous = time
             position += 4
         }
-        return position > index
+        return position > index ? total : nil
     }
+
+    /// Words in the wrong alignment seem to take hundreds of milliseconds, whatever the rate is.
+    private func isMuchShorter(_ span: UInt64?, than other: UInt64) -> Bool {
+        guard let span else { return false }
+        return span < other / 16
+    }
+
+    /// The time up to which no later word can show a word to have been wrong.
+    package var settledTick: UInt64 { recentTicks[recentIndex] }
 
     @inline(__always)
     private mutating func accept(_ word: UInt32, _ step: UInt64, _ collector: inout TagCollector) {
         let raw = format.time(word)
         // The counter starts at zero with the acquisition, so the first word counts from there.
         let ticks = hasStarted ? collector.lastTick + step : raw
+        recentTicks[recentIndex] = collector.lastTick
+        recentIndex = (recentIndex + 1) % Self.lookahead
         meanStep += (Double(step) - meanStep) / 16
         hasStarted = true
         skippedInARow = 0
@@ -193,6 +210,6 @@ package struct TDC1StreamDecoder {
     ) {
         index += count
         skippedInARow += count
-        collector.beginLoss(from: collector.lastTick, reason: .corruptRecords)
+        collector.beginLoss(from: settledTick, reason: .corruptRecords)
     }
 }
