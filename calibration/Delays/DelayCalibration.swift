@@ -13,14 +13,15 @@ public struct DelayCalibration: CalibrationProcedure {
         public var verificationDetections: Int
         /// The longest time for one measurement.
         public var maximumDuration: Duration
-        /// How far the common phase of all detectors may wander between two measurements, in
-        /// picoseconds.
+        /// How far the common phase of all detectors may move between two measurements, in
+        /// picoseconds: a clock that is tracked without delays follows the mean of the clicks, and
+        /// so the mix of the detectors. With delays published it settles by itself.
         public var phaseAllowance: Double
         /// A configuration.
         public init(
             slotPeriod: Picoseconds, detections: Int = 20_000,
             verificationDetections: Int = 10_000, maximumDuration: Duration = .seconds(10),
-            phaseAllowance: Double = 30
+            phaseAllowance: Double = 500
         ) {
             precondition(slotPeriod.rawValue > 0, "a slot has a positive length")
             self.slotPeriod = slotPeriod

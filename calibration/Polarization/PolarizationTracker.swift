@@ -105,6 +105,9 @@ public struct PolarizationTracker: Sendable {
     private var weakestCell = 0.0
     private var troubledFrames = 0
     private var framesSinceRetarget = 1000
+    private var lastSettings: [Double] = []
+    /// The part of a long turn by which link and model may differ after it.
+    private static let modelError = 0.02
     /// Frames that a branch is kept at least: a long move costs more than a poor frame.
     private static let retargetPause = 10
     /// Parts of the range kept free: before a retarget is planned, and after one.
@@ -127,8 +130,7 @@ public struct PolarizationTracker: Sendable {
     public mutating func step(_ frame: Frame) -> Decision {
         var events: [Event] = []
         let seconds = max(1e-6, frame.elapsed.inSeconds)
-        let slip = configuration.moveDeviation * configuration.moveDeviation
-        filter.addChannelVariance(diffusion.rate * seconds + slip)
+        filter.addChannelVariance(diffusion.rate * seconds + slip(to: frame.settings))
         filter.addParameterVariance(fraction: 1e-3)
         let agreement = BasisAgreement(frame.counts)
         observeRates(agreement, exposure: frame.exposure)
@@ -136,6 +138,20 @@ public struct PolarizationTracker: Sendable {
             absorb((settings: frame.settings, counts: agreement), seconds: seconds, &events)
         }
         return decide(from: frame.settings, events)
+    }
+
+    /// The variance that a move adds: irreproducible, and wrong in proportion to its length.
+    private mutating func slip(to settings: [Double]) -> Double {
+        var travel = 0.0
+        if lastSettings.count == settings.count {
+            for index in settings.indices {
+                let element = filter.stack.elements[index]
+                travel += abs(settings[index] - lastSettings[index]) * abs(element.gain)
+            }
+        }
+        lastSettings = settings
+        let length = Self.modelError * travel
+        return configuration.moveDeviation * configuration.moveDeviation + length * length
     }
 
     private mutating func absorb(
@@ -269,6 +285,8 @@ public struct PolarizationTracker: Sendable {
         let useful = 0.16 * limit / diffusion.rate
         let seconds = max(useful, 100 / max(1, rate))
         let shortest = configuration.shortestFrame.inSeconds
+        // A long move shows what the model does not know: look again at once.
+        if framesSinceRetarget < Self.retargetPause { return configuration.shortestFrame }
         let longest = configuration.longestFrame.inSeconds
         return .nanoseconds(Int64(max(shortest, min(longest, seconds)) * 1e9))
     }

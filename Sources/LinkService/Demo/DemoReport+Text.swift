@@ -213,8 +213,19 @@ extension DemoReport {
             ("secret_bits", .integer(Int64(secretBits))),
             ("link_seconds", .number(keyDuration.inSeconds)),
             ("key_rate", .number(measuredRate)),
+            ("predicted_block", prediction.map(predictedBlock) ?? .null),
             ("predicted_key_rate", prediction.map { .number($0.rate) } ?? .null),
             ("deviation_sigmas", deviation.map(JSONText.number) ?? .null),
+        ])
+    }
+
+    private func predictedBlock(_ prediction: KeyRatePrediction) -> JSONText {
+        let counts = prediction.blockCounts
+        return .object([
+            ("seconds", .number(prediction.seconds.mean)),
+            ("secret_bits", .number(prediction.keyBits.mean)),
+            ("sifted_bits", .number(counts.key)), ("key_errors", .number(counts.keyErrors)),
+            ("test_bits", .number(counts.test)), ("test_errors", .number(counts.testErrors)),
         ])
     }
 
@@ -233,6 +244,12 @@ extension DemoReport {
             ("key_errors", .integer(Int64(report.keyErrors?.total ?? 0))),
             ("test_bits", .integer(Int64(report.testDetections.total))),
             ("test_errors", .integer(Int64(report.testErrors.total))),
+            (
+                "seconds",
+                .number(
+                    Double(report.slots.upperBound.rawValue - report.slots.lowerBound.rawValue)
+                        * options.plan.slotPeriod.seconds)
+            ),
             ("leakage_bits", .integer(Int64(report.leakage.totalBits))),
             ("secret_bits", .integer(Int64(report.keyLength?.length ?? 0))),
             ("epsilon", .number(report.epsilon.total)),

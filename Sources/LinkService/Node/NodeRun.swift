@@ -105,7 +105,8 @@ public struct NodeRun: Sendable {
             let sequence = CalibrationSequence(
                 station: station, store: InMemoryCalibrationRecordStore(digest: recordDigest),
                 context: CalibrationContext(software: softwareVersion, profileDigests: []),
-                slotPeriod: plan.slotPeriod, stack: .quarterHalfQuarter())
+                slotPeriod: plan.slotPeriod,
+                stack: await retarderStack(of: instruments.controller))
             for step in CalibrationSequence<InMemoryCalibrationRecordStore>.Step.allCases {
                 _ = try await sequence.run(step)
                 progress("calibrated \(step.rawValue)")

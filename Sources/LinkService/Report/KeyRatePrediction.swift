@@ -107,6 +107,13 @@ public struct KeyRatePrediction: Sendable {
         seconds = (duration, duration / Double(plan.blockBits).squareRoot())
     }
 
+    /// Mean counts of one block: detections and errors in the key and the test basis.
+    public var blockCounts: (key: Double, keyErrors: Double, test: Double, testErrors: Double) {
+        let slots = seconds.mean / plan.slotPeriod.seconds
+        func total(_ counts: [Double]) -> Double { slots * (counts[0] + counts[1]) }
+        return (total(clicks[0]), total(errors[0]), total(clicks[1]), total(errors[1]))
+    }
+
     /// Secret bits per second.
     public var rate: Double { keyBits.mean / seconds.mean }
 

@@ -1,5 +1,6 @@
 import Calibration
 import HostIO
+import Instruments
 import LinkTypes
 import ProtocolCore
 import Quantities
@@ -49,8 +50,14 @@ public struct LinkPair: Sendable {
             station: bob, store: InMemoryCalibrationRecordStore(digest: recordDigest),
             context: CalibrationContext(
                 software: softwareVersion, profileDigests: profileDigests),
-            slotPeriod: plan.slotPeriod, stack: .quarterHalfQuarter())
+            slotPeriod: plan.slotPeriod, stack: await retarderStack(of: instruments.controller))
     }
+}
+
+/// The model of a quarter-, half- and quarter-wave controller within the range that it allows.
+func retarderStack(of controller: any PolarizationController) async -> RetarderStack {
+    guard let range = await controller.axes.first?.range else { return .quarterHalfQuarter() }
+    return .quarterHalfQuarter(range: range)
 }
 
 /// The version written into records.

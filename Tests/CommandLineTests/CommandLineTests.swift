@@ -1,0 +1,172 @@
+import Foundation
+import Testing
+
+/// The executable as a user meets it: output, errors and exit codes.
+///
+/// `BEREK_BINARY` names the executable; `scripts/test` sets it. Without it the product in the build
+/// folder of these tests is used.
+struct CommandLineTests {
+    private struct Outcome {
+        var status: Int32
+        var output: String
+        var error: String
+    }
+
+    private static let binary: URL = {
+        if let path = ProcessInfo.processInfo.environment["BEREK_BINARY"] {
+            return URL(filePath: path)
+        }
+        let root = URL(filePath: #filePath)
+            .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        return root.appending(path: ".build/release/berek")
+    }()
+
+    private func run(_ arguments: String...) throws -> Outcome {
+        let process = Process()
+        process.executableURL = Self.binary
+        process.arguments = arguments
+        let (output, error) = (Pipe(), Pipe())
+        process.standardOutput = output
+        process.standardError = error
+        process.standardInput = FileHandle.nullDevice
+        try process.run()
+        // Both fit the pipes' buffers or are read to the end one after the other.
+        let outputData = output.fileHandleForReading.readDataToEndOfFile()
+        let errorData = error.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return Outcome(
+            status: process.terminationStatus, output: String(decoding: outputData, as: UTF8.self),
+            error: String(decoding: errorData, as: UTF8.self))
+    }
+
+    private func temporaryFile(_ name: String, _ content: Data) throws -> URL {
+        let folder = FileManager.default.temporaryDirectory
+            .appending(path: "berek-cli-\(ProcessInfo.processInfo.processIdentifier)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let url = folder.appending(path: name)
+        try content.write(to: url)
+        return url
+    }
+
+    @Test(arguments: [
+        ["--help"], ["demo", "--help"], ["devices", "--help"], ["profiles", "--help"],
+        ["profiles", "check", "--help"], ["calibrate", "--help"], ["run", "--help"],
+        ["inspect", "--help"], ["convert", "--help"], ["bench", "pty", "--help"],
+    ])
+    func helpIsHelp(arguments: [String]) throws {
+        let process = Process()
+        process.executableURL = Self.binary
+        process.arguments = arguments
+        let output = Pipe()
+        process.standardOutput = output
+        try process.run()
+        let text = String(
+            decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        #expect(text.contains("OVERVIEW:") && text.contains("USAGE:"))
+    }
+
+    @Test func wrongUsageIsExitCode2() throws {
+        for arguments in [["fly"], ["demo", "--seed", "minus one"], ["inspect"]] {
+            let process = Process()
+            process.executableURL = Self.binary
+            process.arguments = arguments
+            process.standardError = Pipe()
+            process.standardOutput = Pipe()
+            try process.run()
+            process.waitUntilExit()
+            #expect(process.terminationStatus == 2, "\(arguments)")
+        }
+        #expect(try run("demo", "--minutes", "0").status == 2)
+        #expect(try run("convert", "a", "b", "--to", "nothing").status == 2)
+    }
+
+    @Test func profilesAreListedAndChecked() throws {
+        let list = try run("profiles", "list")
+        #expect(list.status == 0)
+        for id in ["cqt-timestamp-usb", "s15-tdc1", "thorlabs-mpc320", "s15-spd", "ttl-gated-spad"] {
+            #expect(list.output.contains(id))
+        }
+        let json = try run("profiles", "list", "--json")
+        let document = try JSONSerialization.jsonObject(with: Data(json.output.utf8))
+        #expect((document as? [[String: Any]])?.count == 5)
+
+        let wrong = try temporaryFile(
+            "wrong.yaml", Data("schema: 1\nidentity:\n  id: x\n  colour: red\n".utf8))
+        let check = try run("profiles", "check", wrong.path())
+        #expect(check.status == 1)
+        #expect(check.error.contains("wrong.yaml:"))
+        #expect(check.error.contains("expected"))
+        #expect(try run("profiles", "check", "/no/such/file.yaml").status == 1)
+    }
+
+    @Test func devicesOfTheEmulatedBenchAreListed() throws {
+        let outcome = try run("devices", "--emulated", "--json")
+        #expect(outcome.status == 0)
+        let document = try #require(
+            try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [[String: Any]])
+        #expect(document.count == 7)
+        #expect(document.allSatisfy { $0["emulated"] as? Bool == true })
+        #expect(document.allSatisfy { $0["ready"] as? Bool == true })
+        #expect(document.contains { $0["serial"] as? String == "38000001" })
+    }
+
+    @Test func calibrationPrintsItsRecords() throws {
+        let outcome = try run("calibrate", "delays", "--seed", "4", "--json")
+        #expect(outcome.status == 0, "\(outcome.error)")
+        let document = try #require(
+            try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [[String: Any]])
+        #expect(document.map { $0["procedure"] as? String } == ["clock", "channel-delays"])
+        #expect(document.allSatisfy { $0["verified"] as? Bool == true })
+    }
+
+    @Test func aNodeFileWithAMistakeNamesThePlace() throws {
+        let file = try temporaryFile(
+            "node.yaml", Data("node: alice\npeer: 127.0.0.1:7400\nbench: {kind: real}\n".utf8))
+        let outcome = try run("run", file.path())
+        #expect(outcome.status == 1)
+        #expect(outcome.error.contains("node.yaml:3:"))
+        #expect(outcome.error.contains("expected emulated, found 'real'"))
+    }
+
+    @Test func inspectAndConvertAgree() throws {
+        // Three clicks of a 1/256 ns tagger: 1 µs apart, detectors 1, 2 and 1+3.
+        var bytes = Data()
+        for (index, pattern) in [1, 2, 5].enumerated() {
+            let word = UInt64(256_000 * (index + 1)) << 10 | UInt64(pattern)
+            withUnsafeBytes(of: word.littleEndian) { bytes.append(contentsOf: $0) }
+        }
+        let input = try temporaryFile("clicks.ts", bytes)
+        let output = input.deletingLastPathComponent().appending(path: "clicks.csv")
+        let inspected = try run("inspect", input.path(), "--format", "a1-54", "--json")
+        #expect(inspected.status == 0, "\(inspected.error)")
+        let document = try #require(
+            try JSONSerialization.jsonObject(with: Data(inspected.output.utf8)) as? [String: Any])
+        #expect(document["events"] as? Int == 3)
+        #expect(document["clicks"] as? Int == 4)
+        let converted = try run(
+            "convert", input.path(), output.path(), "--to", "csv", "--format", "a1-54")
+        #expect(converted.status == 0, "\(converted.error)")
+        let lines = try String(contentsOf: output, encoding: .utf8).split(separator: "\n")
+        #expect(lines.count == 5)
+        #expect(try run("inspect", "/no/such/recording").status == 1)
+    }
+
+    /// The recordings that the project is judged by.
+    @Test(
+        .enabled(
+            if: ProcessInfo.processInfo.environment["BEREK_RECORDINGS"] != nil,
+            "skipped: no recordings"))
+    func realRecordingsAreUnderstood() throws {
+        let folder = try #require(ProcessInfo.processInfo.environment["BEREK_RECORDINGS"])
+        let outcome = try run(
+            "inspect", "\(folder)/picoquant-sample-data_hydraharp_v20_t2.ptu", "--json")
+        #expect(outcome.status == 0)
+        let document = try #require(
+            try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any])
+        #expect(document["records"] as? Int == 435_319)
+        #expect(document["events"] as? Int == 305_565)
+        #expect(abs((document["duration_s"] as? Double ?? 0) - 5) < 0.01)
+    }
+}
