@@ -110,7 +110,9 @@ let package = Package(
         .testTarget(name: "HostIOTests", dependencies: ["HostIO", "Quantities", "TestSupport"]),
         .testTarget(
             name: "LinuxIOTests",
-            dependencies: ["LinuxIO", "HostIO", "Quantities", "CLibUSB", "CLibGPIOD", "TestSupport"]),
+            dependencies: [
+                "LinuxIO", "HostIO", "Quantities", "CLibUSB", "CLibGPIOD", "TestSupport",
+            ]),
         .testTarget(
             name: "DeviceProfilesTests",
             dependencies: ["DeviceProfiles", "FirmwareProfiles", "TestSupport"]),

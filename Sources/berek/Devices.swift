@@ -32,7 +32,8 @@ struct Devices: AsyncParsableCommand {
                 "ADDRESS", "VENDOR", "MODEL", "SERIAL", "FIRMWARE", "PROFILE", "STATE",
             ])
             for device in devices {
-                let state = device.availability.advice ?? (device.isEmulated ? "ready, emulated" : "ready")
+                let state =
+                    device.availability.advice ?? (device.isEmulated ? "ready, emulated" : "ready")
                 table.add([
                     "\(device.address)", device.vendor, device.model, device.serial,
                     device.firmware, device.profile ?? "-", state,

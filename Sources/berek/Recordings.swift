@@ -76,7 +76,8 @@ struct Inspect: ParsableCommand {
         lines.append("")
         lines.append(histogram(summary.intervals))
         for finding in summary.findings {
-            lines.append("\(finding.severity.rawValue) at byte \(finding.offset): \(finding.message)")
+            lines.append(
+                "\(finding.severity.rawValue) at byte \(finding.offset): \(finding.message)")
         }
         return lines.joined(separator: "\n")
     }
@@ -136,7 +137,8 @@ struct Convert: ParsableCommand {
         let numbers = text.split(separator: ",", omittingEmptySubsequences: false)
             .compactMap { UInt8($0) }
         guard numbers.count == 4, Set(numbers).count == 4 else {
-            throw ValidationError("expected four different channels such as 0,1,2,3, found '\(text)'")
+            throw ValidationError(
+                "expected four different channels such as 0,1,2,3, found '\(text)'")
         }
         return numbers
     }

@@ -18,7 +18,8 @@ struct ErrorCodeTests {
             let files = try #require(FileManager.default.enumerator(atPath: base.path()))
             for case let file as String in files where file.hasSuffix(".swift") {
                 used.formUnion(
-                    Self.codes(in: try String(contentsOf: base.appending(path: file), encoding: .utf8)))
+                    Self.codes(
+                        in: try String(contentsOf: base.appending(path: file), encoding: .utf8)))
             }
         }
         let document = try String(

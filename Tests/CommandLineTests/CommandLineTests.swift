@@ -85,7 +85,8 @@ struct CommandLineTests {
     @Test func profilesAreListedAndChecked() throws {
         let list = try run("profiles", "list")
         #expect(list.status == 0)
-        for id in ["cqt-timestamp-usb", "s15-tdc1", "thorlabs-mpc320", "s15-spd", "ttl-gated-spad"] {
+        for id in ["cqt-timestamp-usb", "s15-tdc1", "thorlabs-mpc320", "s15-spd", "ttl-gated-spad"]
+        {
             #expect(list.output.contains(id))
         }
         let json = try run("profiles", "list", "--json")

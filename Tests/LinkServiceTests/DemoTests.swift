@@ -60,7 +60,8 @@ struct DemoTests {
         #expect(report.isSuccess)
         #expect(report.bob.delivered.isEmpty && report.alice.delivered.isEmpty)
         guard case .errorRateTooHigh(_, let measured, _, let limit)? = report.bob.abort else {
-            Issue.record("expected an error-rate alarm, found \(String(describing: report.bob.abort))")
+            Issue.record(
+                "expected an error-rate alarm, found \(String(describing: report.bob.abort))")
             return
         }
         #expect(measured > limit)

@@ -85,7 +85,7 @@ struct StationTests {
         let reactor = VirtualReactor()
         try reactor.run {
             var plan = LinkPlan()
-            plan.blockBits = 1 << 18
+            plan.blockBits = 1 << 19
             plan.epsilonSecrecy = 1e-6
             plan.epsilonCorrectness = 1e-9
             let pair = try await Pair.make(seed: seed, plan: plan, reactor: reactor)

@@ -60,10 +60,12 @@ public struct CalibrationRun: Sendable {
             }
         } catch {
             await pair.bob.stopAcquisition()
+            await instruments.close()
             throw error
         }
         await pair.bob.stop("the calibration is over")
         await pair.bob.stopAcquisition()
+        await instruments.close()
         return records
     }
 

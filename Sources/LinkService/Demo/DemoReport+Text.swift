@@ -79,7 +79,8 @@ extension DemoReport {
             lines += Self.lines(of: block.report)
             let digest = hexadecimal(block.digest())
             let other = alice.delivered.first { $0.identifier == block.identifier }
-            let verdict = other?.digest() == block.digest() ? "the same at Alice" : "DIFFERENT AT ALICE"
+            let verdict =
+                other?.digest() == block.digest() ? "the same at Alice" : "DIFFERENT AT ALICE"
             lines.append("    key \(hexadecimal(block.identifier))")
             lines.append("    SHA-256 \(digest), \(verdict)")
         }

@@ -58,7 +58,8 @@ public struct DemoReport: Sendable {
     public var reasonWithoutKey: String? {
         guard bob.delivered.isEmpty else { return nil }
         // Ending the demonstration is no reason.
-        if let abort = bob.abort, case .cancelled = abort {} else if let abort = bob.abort {
+        if let abort = bob.abort, case .cancelled = abort {
+        } else if let abort = bob.abort {
             return abort.description
         }
         if case .discarded(let why) = bob.discarded.last?.outcome { return why }

@@ -60,17 +60,11 @@ public struct DemoRun: Sendable {
         do {
             try await produce(&report, link, instruments, reactor)
         } catch {
-            await close(instruments)
+            await instruments.close()
             throw error
         }
-        await close(instruments)
+        await instruments.close()
         return report
-    }
-
-    private func close(_ instruments: ReceiverInstruments) async {
-        for detector in instruments.detectors { await detector.close() }
-        await instruments.controller.close()
-        await instruments.tagger.close()
     }
 
     private func produce(

@@ -52,12 +52,9 @@ public struct CalibrationSequence<Store: CalibrationRecordStore>: Sendable {
                 ClockLockProcedure(
                     configuration: ClockLockProcedure.Configuration(slotPeriod: slotPeriod)))
         case .delays:
-            // The pipeline's clock is steered every 0.1 s and wanders by tens of picoseconds about
-            // the tracker's: far less than the gate is wide, more than a fit of the centre errs.
             try await runner.run(
                 DelayCalibration(
-                    configuration: DelayCalibration.Configuration(
-                        slotPeriod: slotPeriod, phaseAllowance: 150)))
+                    configuration: DelayCalibration.Configuration(slotPeriod: slotPeriod)))
         case .gate:
             try await runner.run(
                 GateCalibration(

@@ -26,7 +26,7 @@ public struct NodeConfigurationError: Error, Hashable, Sendable, CustomStringCon
 /// node: bob                 # alice listens, bob connects
 /// peer: 127.0.0.1:7400      # numeric IPv4 address and port
 /// bench: {kind: emulated, seed: 1, drift: buried}
-/// plan: {block_bits: 262144, epsilon_secrecy: 1e-6, epsilon_correctness: 1e-9}
+/// plan: {block_bits: 524288, epsilon_secrecy: 1e-6, epsilon_correctness: 1e-9}
 /// keys: 1                   # end after so many keys
 /// ```
 public struct NodeConfiguration: Hashable, Sendable {
@@ -108,7 +108,8 @@ public struct NodeConfiguration: Hashable, Sendable {
                 plan.epsilonCorrectness = try reader.number(value, 1e-30...1e-3)
             case "signal_intensity": plan.signalIntensity = try reader.number(value, 0.01...2)
             case "decoy_intensity": plan.decoyIntensity = try reader.number(value, 0.001...1)
-            case "signal_probability": plan.signalProbability = try reader.number(value, 0.01...0.99)
+            case "signal_probability":
+                plan.signalProbability = try reader.number(value, 0.01...0.99)
             case "probability_z": plan.probabilityZ = try reader.number(value, 0.05...0.95)
             default:
                 throw reader.error(

@@ -47,7 +47,7 @@ public struct NodeRun: Sendable {
         let listener = try TCPListener(
             address: configuration.address, port: configuration.port, reactor: reactor)
         progress("listening on \(listener.address):\(listener.port)")
-        let stream = try await listener.accept(timeout: .seconds(600))
+        guard let stream = try await accept(listener, isStopped) else { return StationOutcome() }
         progress("peer connected")
         let secret = plan.secretPattern(seed: configuration.seed)
         let keys = PreSharedKeys(emulatedWithSeed: configuration.seed)
@@ -71,6 +71,21 @@ public struct NodeRun: Sendable {
         await station.run()
         stopper.cancel()
         return await station.outcome
+    }
+
+    /// Waits ten minutes for the peer, but no longer than until `isStopped`.
+    private func accept(
+        _ listener: TCPListener, _ isStopped: @escaping @Sendable () -> Bool
+    ) async throws(ByteStreamError) -> (any ByteStream)? {
+        for _ in 0..<1200 where !isStopped() {
+            do throws(ByteStreamError) {
+                return try await listener.accept(timeout: .milliseconds(500))
+            } catch .timedOut {
+                continue
+            }
+        }
+        if isStopped() { return nil }
+        throw .timedOut
     }
 
     private func runBob(
@@ -128,9 +143,7 @@ public struct NodeRun: Sendable {
 
     private func shutDown(_ station: ReceiverStation, _ instruments: ReceiverInstruments) async {
         await station.stopAcquisition()
-        for detector in instruments.detectors { await detector.close() }
-        await instruments.controller.close()
-        await instruments.tagger.close()
+        await instruments.close()
     }
 
     /// Tries for a minute: the nodes may be started in either order.

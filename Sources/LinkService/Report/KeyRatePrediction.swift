@@ -90,7 +90,8 @@ public struct KeyRatePrediction: Sendable {
                 keyDetections: drawn[0][0], keyErrors: drawn[0][1], testDetections: drawn[1][0],
                 testErrors: drawn[1][1])
             var leakage = LeakageLedger()
-            let bits = efficiency * Double(counts.keyDetections.total)
+            let bits =
+                efficiency * Double(counts.keyDetections.total)
                 * FiniteKey.binaryEntropy(counts.keyErrorRate)
             leakage.append(.syndrome, bits: Int(bits.rounded(.up)))
             let length = Double(

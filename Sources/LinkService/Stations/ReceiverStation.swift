@@ -23,6 +23,13 @@ public struct ReceiverInstruments: Sendable {
         self.controller = controller
         self.detectors = detectors
     }
+
+    /// Brings every instrument to its safe state and gives it back.
+    public func close() async {
+        for detector in detectors { await detector.close() }
+        await controller.close()
+        await tagger.close()
+    }
 }
 
 /// What Bob's node needs to know of the link.
@@ -281,8 +288,10 @@ public actor ReceiverStation {
         let times = trackedTimes(of: block)
         guard let update = clockTracker?.update(clickTimes: times) else { return }
         if update.isJump { tracking.clockJumps += 1 }
-        let since = block.completeThrough.rawValue - min(
-            lastSteered.rawValue, block.completeThrough.rawValue)
+        let since =
+            block.completeThrough.rawValue
+            - min(
+                lastSteered.rawValue, block.completeThrough.rawValue)
         guard Double(since) * tickPeriod.picoseconds > 1e11 else { return }  // 0.1 s
         lastSteered = block.completeThrough
         // A block may hold tags later than what it is complete through; they keep the old line.
