@@ -149,7 +149,8 @@ let package = Package(
             name: "LinkServiceTests",
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
-                "Calibration", "Emulated", "LinkService", "TestSupport",
+                "Calibration", "DeviceProfiles", "FirmwareProfiles", "Emulated", "LinuxIO",
+                "LinkService", "TestSupport",
             ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),

@@ -141,7 +141,14 @@ extension ReceiverStation: CalibrationEnvironment {
             self?.assumeIsolated { $0.finishMeasurement() }
         }
         await withTaskCancellationHandler {
-            await withCheckedContinuation { collectorWaiter = $0 }
+            await withCheckedContinuation { continuation in
+                // What ends a measurement may have happened while the settings were read.
+                if acquisitionFailure != nil || outcome.abort != nil {
+                    continuation.resume()
+                } else {
+                    collectorWaiter = continuation
+                }
+            }
         } onCancel: {
             reactor.schedule(at: reactor.now) { [weak self] in
                 self?.assumeIsolated { $0.finishMeasurement() }
