@@ -31,7 +31,7 @@ struct LinkFaultTests {
             link.inject(.disconnect, into: "CQT-1")
             #expect(try await link.sessionEnds(within: 30))
             let bob = await link.pair.bob.outcome
-            #expect("\(String(describing: bob.abort))".contains("CQT"), "\(bob)")
+            #expect("\(String(describing: bob.abort))".contains("Timestamp Card"), "\(bob)")
             #expect(await link.pair.bob.acquisitionFailure?.contains("BRK-DRV") != nil)
             let delivered = bob.delivered.count
             await link.pair.bob.stopAcquisition()
@@ -57,7 +57,8 @@ struct LinkFaultTests {
             }
             #expect(failure?.code == .environment)
             #expect(failure?.isRestored == true)
-            #expect(failure?.found.contains("CQT") == true, "\(String(describing: failure))")
+            #expect(
+                failure?.found.contains("Timestamp Card") == true, "\(String(describing: failure))")
             for (was, now) in zip(before, try await link.settings()) {
                 #expect(abs(was - now) < 0.005)
             }
@@ -107,7 +108,7 @@ struct LinkFaultTests {
             let before = await link.pair.bob.tally.lostSlots
             try await link.produceKeys()
             link.inject(
-                .overflow, into: "CQT-1", after: .milliseconds(500), lasting: .milliseconds(5))
+                .overflow, into: "CQT-1", after: .milliseconds(500), lasting: .milliseconds(300))
             for _ in 0..<120 {
                 try await link.reactor.sleep(for: .seconds(1))
                 if await link.pair.bob.outcome.delivered.count >= 1 { break }

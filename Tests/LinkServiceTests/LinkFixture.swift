@@ -20,7 +20,7 @@ struct LinkFixture: Sendable {
 
     static var plan: LinkPlan {
         var plan = LinkPlan()
-        plan.blockBits = 1 << 17
+        plan.blockBits = 1 << 18
         plan.epsilonSecrecy = 1e-6
         plan.epsilonCorrectness = 1e-9
         return plan

@@ -1,9 +1,9 @@
+import Emulated
 import HostIO
 import Instruments
 import LinkService
 import LinkTypes
 import OpticalBench
-import Emulated
 import Quantities
 import Synchronization
 

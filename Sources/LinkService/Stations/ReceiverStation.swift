@@ -316,8 +316,10 @@ public actor ReceiverStation {
         let times = trackedTimes(of: block)
         guard let update = clockTracker?.update(clickTimes: times) else { return }
         if update.isJump { tracking.clockJumps += 1 }
-        let since = block.completeThrough.rawValue - min(
-            lastSteered.rawValue, block.completeThrough.rawValue)
+        let since =
+            block.completeThrough.rawValue
+            - min(
+                lastSteered.rawValue, block.completeThrough.rawValue)
         guard Double(since) * tickPeriod.picoseconds > 1e11 else { return }  // 0.1 s
         lastSteered = block.completeThrough
         // A block may hold tags later than what it is complete through; they keep the old line.
