@@ -151,8 +151,8 @@ let package = Package(
             name: "LinkServiceTests",
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
-                "Calibration", "Emulated", "EventPipeline", "FirmwareProfiles", "LinkService",
-                "TestSupport",
+                "Calibration", "DeviceProfiles", "Emulated", "EventPipeline", "FirmwareProfiles",
+                "LinuxIO", "LinkService", "TestSupport",
             ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),

@@ -31,7 +31,7 @@ package actor DescriptorStream: SerialPort {
         self.isTerminal = isTerminal
         self.reactor = reactor
         do throws(ByteStreamError) {
-            try reactor.watch(descriptor, events: 0) { [weak self] _ in
+            try reactor.watch(descriptor, events: EPOLLONESHOT.rawValue) { [weak self] _ in
                 self?.assumeIsolated { $0.becomeReady() }
             }
         } catch {
@@ -152,8 +152,11 @@ package actor DescriptorStream: SerialPort {
 
     private func updateInterest() {
         guard descriptor >= 0 else { return }
+        // A hang-up is reported whatever is asked for: without the one-shot flag an idle stream whose
+        // peer is gone would keep the reactor spinning.
         let events =
-            (reader == nil ? 0 : EPOLLIN.rawValue) | (writer == nil ? 0 : EPOLLOUT.rawValue)
+            EPOLLONESHOT.rawValue | (reader == nil ? 0 : EPOLLIN.rawValue)
+            | (writer == nil ? 0 : EPOLLOUT.rawValue)
         reactor.rewatch(descriptor, events: events)
     }
 }

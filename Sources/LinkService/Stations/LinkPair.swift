@@ -14,17 +14,23 @@ public struct LinkPair: Sendable {
     /// The calibrations of Bob's node.
     public let sequence: CalibrationSequence<InMemoryCalibrationRecordStore>
 
-    /// Nodes that have not started.
+    /// Nodes that have not started, joined by `channels` or by a new channel in memory.
     ///
     /// - Throws: when the plan is out of range.
     public init(
         plan: LinkPlan, seed: UInt64, instruments: ReceiverInstruments,
         source: any SourceControl, receiverZ: Double, slotOrigin: HostInstant,
-        profileDigests: [String], reactor: any Reactor
+        profileDigests: [String], reactor: any Reactor,
+        channels: (alice: any MessageChannel, bob: any MessageChannel)? = nil
     ) async throws {
         let parameters = try plan.sessionParameters()
         let keys = PreSharedKeys(emulatedWithSeed: seed)
-        let (left, right) = await MemoryChannel.pair(reactor: reactor, delay: .microseconds(500))
+        let (left, right): (any MessageChannel, any MessageChannel)
+        if let channels {
+            (left, right) = channels
+        } else {
+            (left, right) = await MemoryChannel.pair(reactor: reactor, delay: .microseconds(500))
+        }
         let secret = plan.secretPattern(seed: seed)
         alice = AliceStation(
             session: AliceSession(

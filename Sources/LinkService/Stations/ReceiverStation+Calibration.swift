@@ -53,7 +53,16 @@ extension ReceiverStation: CalibrationEnvironment {
     public func restore(
         _ target: ActuatorSettings
     ) async throws(EnvironmentFailure) -> ActuatorSettings {
-        try await move(target, order: Array(target.values.indices), marksLoss: true)
+        // Drivers give up when their task is cancelled; a task of its own does not inherit that.
+        let restoring = Task { () async -> Result<ActuatorSettings, EnvironmentFailure> in
+            do throws(EnvironmentFailure) {
+                return .success(
+                    try await move(target, order: Array(target.values.indices), marksLoss: true))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try await restoring.value.get()
     }
 
     func move(
@@ -141,7 +150,14 @@ extension ReceiverStation: CalibrationEnvironment {
             self?.assumeIsolated { $0.finishMeasurement() }
         }
         await withTaskCancellationHandler {
-            await withCheckedContinuation { collectorWaiter = $0 }
+            await withCheckedContinuation { continuation in
+                // What ends a measurement may have happened while the settings were read.
+                if acquisitionFailure != nil || outcome.abort != nil {
+                    continuation.resume()
+                } else {
+                    collectorWaiter = continuation
+                }
+            }
         } onCancel: {
             reactor.schedule(at: reactor.now) { [weak self] in
                 self?.assumeIsolated { $0.finishMeasurement() }

@@ -92,6 +92,7 @@ public actor ReceiverStation {
     public internal(set) var tally = LinkTally(phaseBins: 64)
     /// Why acquisition ended before it was stopped.
     public internal(set) var acquisitionFailure: String?
+    private var safetyWatches: [Task<Void, Never>] = []
     private let multipleClickGenerator: SeededGenerator
     private let mirror: SourceMirror?
 
@@ -146,7 +147,11 @@ public actor ReceiverStation {
         reactor.start { await self.tickUntilOver() }
         while outcome.session == nil {
             if let reason = outcome.abort { throw reason }
-            try? await reactor.sleep(for: .milliseconds(2))
+            do throws(CancellationError) {
+                try await reactor.sleep(for: .milliseconds(2))
+            } catch {
+                perform(session.step(.cancel("connecting was cancelled")))
+            }
         }
     }
 
@@ -215,18 +220,48 @@ public actor ReceiverStation {
     // MARK: - Event path
 
     /// Arms the detectors, starts the tagger, and reads it until it is stopped.
+    ///
+    /// - Throws: the first failure of an instrument; the detectors are then disarmed.
     public func startAcquisition() async throws(DriverError) {
-        for detector in instruments.detectors { try await detector.arm() }
-        tickPeriod = await instruments.tagger.tickPeriod
-        provenance = await instruments.tagger.identity.provenance
-        hostClock = HostClockEstimator(tickPeriod: tickPeriod)
-        let source = try await instruments.tagger.start(
-            AcquisitionPlan(flushInterval: settings.flushInterval))
-        reactor.start { await self.read(source) }
+        let started = reactor.now
+        do throws(DriverError) {
+            for detector in instruments.detectors { try await detector.arm() }
+            tickPeriod = await instruments.tagger.tickPeriod
+            provenance = await instruments.tagger.identity.provenance
+            hostClock = HostClockEstimator(tickPeriod: tickPeriod)
+            let source = try await instruments.tagger.start(
+                AcquisitionPlan(flushInterval: settings.flushInterval))
+            reactor.start { await self.read(source) }
+        } catch {
+            await stopAcquisition()
+            throw error
+        }
+        for detector in instruments.detectors {
+            guard let gating = await detector.gating else { continue }
+            let name = await detector.identity.shortName
+            safetyWatches.append(
+                reactor.start { await self.watchSafety(of: gating, name, since: started) })
+        }
+    }
+
+    /// Ends the session when a detector switched itself off: with a dead detector the measured
+    /// error rates no longer speak for the pulses that make the key.
+    private func watchSafety(
+        of gating: any DetectorGating, _ name: String, since started: HostInstant
+    ) async {
+        while let event = try? await gating.nextSafetyEvent() {
+            guard event.time >= started, !Task.isCancelled else { continue }
+            let failure = "\(name) switched off for safety: \(event.cause.rawValue)"
+            acquisitionFailure = acquisitionFailure ?? failure
+            perform(session.step(.cancel(failure)))
+            finishMeasurement()
+        }
     }
 
     /// Stops the tagger and disarms the detectors, whatever the state of either.
     public func stopAcquisition() async {
+        for watch in safetyWatches { watch.cancel() }
+        safetyWatches = []
         try? await instruments.tagger.stop()
         for detector in instruments.detectors { try? await detector.disarm() }
     }

@@ -21,6 +21,9 @@ final class SessionOutbox: Sendable {
                     try await channel.send(bytes)
                 } catch {
                     await onFailure()
+                    // A peer that no longer reads may keep the connection open for ever, and the
+                    // station's reader with it.
+                    await channel.close()
                     return
                 }
             }
