@@ -161,7 +161,10 @@ extension ReceiverStation {
     private func apply(
         _ decision: PolarizationTracker.Decision
     ) async throws(EnvironmentFailure) {
-        let isLong = decision.events.contains(.retarget)
+        // Axes turn one after the other: on the way from one good setting to another the link may be
+        // far off, and detections made meanwhile would only be errors.
+        let isLong =
+            decision.events.contains(.retarget) || decision.motion.worstError > 0.02
         if isLong, let clock = clockTracker?.solution {
             // The labels change while detections are discarded, so no slot has the wrong ones.
             labelChanges.append((clock.slot(at: ticksAfterNow(), tickPeriod), decision.labels))

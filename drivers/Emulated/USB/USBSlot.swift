@@ -58,13 +58,13 @@ final class USBSlot: @unchecked Sendable {
     /// The pipe of an endpoint that belongs to an interface `owner` has claimed.
     func pipe(_ address: UInt8, for owner: ObjectIdentifier) throws(USBTransferError) -> USBPipe {
         if isGone { throw .disconnected }
-        guard let endpoint = controller.endpoint(address),
-            let interface = controller.interfaces.first(where: { setting in
-                claims[setting.number] == owner
-                    && setting.endpoints.contains { $0.address == address }
-            })
-        else { throw .notFound("endpoint \(address) in a claimed interface") }
-        _ = interface
+        let isClaimed = controller.interfaces.contains { setting in
+            claims[setting.number] == owner
+                && setting.endpoints.contains { $0.address == address }
+        }
+        guard isClaimed, let endpoint = controller.endpoint(address) else {
+            throw .notFound("endpoint \(address) in a claimed interface")
+        }
         if let pipe = pipes.first(where: { $0.endpoint == endpoint }) { return pipe }
         let pipe = USBPipe(endpoint: endpoint)
         pipes.append(pipe)
@@ -149,7 +149,6 @@ final class USBSlot: @unchecked Sendable {
             transfer.cancelTimeout(on: context.reactor)
             let ended = TransferReference(transfer: transfer, pipe: pipe)
             context.schedule(at: end) { [weak self] in
-                ended.pipe.finishedOne()
                 ended.transfer.complete()
                 self?.service()
             }

@@ -83,8 +83,6 @@ final class USBPipe {
     let endpoint: USBEndpoint
     /// Transfers whose data are not complete, in order of submission.
     private(set) var pending: [USBTransfer] = []
-    /// Transfers whose data have moved and that are about to complete.
-    private(set) var inFlight = 0
     /// The bus is occupied with an earlier transfer of this endpoint until then.
     private(set) var busyUntil = HostInstant.zero
     /// Packets of the present transfer that the bus has not had time for.
@@ -121,8 +119,6 @@ final class USBPipe {
         return pending
     }
 
-    func finishedOne() { inFlight -= 1 }
-
     /// Moves packets until the first pending transfer ends or the device has nothing more.
     ///
     /// Returns the transfer that ended and the instant at which its completion is reported.
@@ -138,7 +134,6 @@ final class USBPipe {
         lastRun = now
         guard hasEnded else { return nil }
         pending.removeFirst()
-        inFlight += 1
         busyUntil = timing.completion(of: packetsOwed, from: now)
         packetsOwed = 0
         return (transfer, busyUntil)
