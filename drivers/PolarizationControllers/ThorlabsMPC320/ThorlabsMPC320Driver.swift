@@ -18,18 +18,18 @@ import Quantities
 
 /// Driver of the Thorlabs MPC320 and its siblings with fewer paddles.
 public actor ThorlabsMPC320Driver: PolarizationController {
-    private let profile: DeviceProfile
-    private let source: StreamSource
-    private let reactor: any Reactor
-    private let wire: APTWire
-    private let masks: [UInt16]
-    private let countsPerDegree: Double
-    private let stopMode: Double
+    let profile: DeviceProfile
+    let source: StreamSource
+    let reactor: any Reactor
+    let wire: APTWire
+    let masks: [UInt16]
+    let countsPerDegree: Double
+    let stopMode: Double
     /// Who the controller is; complete after `open`.
     public private(set) var identity: InstrumentIdentity
     /// How it is doing, by the status messages it sends.
-    public private(set) var health = InstrumentHealth.good
-    private var session: APTSession?
+    public internal(set) var health = InstrumentHealth.good
+    var session: APTSession?
 
     /// The reactor.
     public nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -39,7 +39,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
     public let axes: [PolarizationAxis]
 
     /// Counts by which a paddle may miss its target before that is an error.
-    private static let tolerance = 8
+    static let tolerance = 8
 
     /// A driver of the controller behind `source`.
     ///
@@ -78,7 +78,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
             firmware: "", profile: profile.id, provenance: isEmulated ? .emulated : .device)
     }
 
-    private var name: String { identity.shortName }
+    var name: String { identity.shortName }
 
     // MARK: Opening and closing
 
@@ -108,7 +108,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
     }
 
     /// The maker's order of bringing up the line: wait, empty the buffers, wait, then RTS.
-    private func settle(_ stream: InstrumentStream) async throws(DriverError) {
+    func settle(_ stream: InstrumentStream) async throws(DriverError) {
         guard let port = stream.port else { return }
         do throws(ByteStreamError) {
             try await pause("open_settle_ms")
@@ -118,14 +118,14 @@ public actor ThorlabsMPC320Driver: PolarizationController {
         } catch { throw DriverError(error, instrument: name, operation: "open") }
     }
 
-    private func pause(_ timing: String) async throws(ByteStreamError) {
+    func pause(_ timing: String) async throws(ByteStreamError) {
         guard let milliseconds = profile.timing[timing] else { return }
         do { try await reactor.sleep(for: .nanoseconds(Int64(milliseconds * 1e6))) } catch {
             throw .usb(.cancelled)
         }
     }
 
-    private func initialize() async throws(DriverError) {
+    func initialize() async throws(DriverError) {
         let operation = "open"
         let session = try openSession(operation)
         let steps = profile.sequences["initialize"] ?? []
@@ -149,7 +149,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
         try await session.send("start_updates", operation: operation)
     }
 
-    private func readIdentity(_ operation: String) async throws(DriverError) {
+    func readIdentity(_ operation: String) async throws(DriverError) {
         let frame = try await exchange("request_info", operation: operation)
         let data = frame.data ?? []
         guard let fields = profile.identification?.fields, let serial = fields["serial"],
@@ -189,12 +189,12 @@ public actor ThorlabsMPC320Driver: PolarizationController {
         await session.stream.bytes.close()
     }
 
-    private func openSession(_ operation: String) throws(DriverError) -> APTSession {
+    func openSession(_ operation: String) throws(DriverError) -> APTSession {
         if let session { return session }
         throw ThorlabsMPC320Error.closed.driverError(instrument: name, operation: operation)
     }
 
-    private func bit(_ status: String, _ operation: String) throws(DriverError) -> UInt32 {
+    func bit(_ status: String, _ operation: String) throws(DriverError) -> UInt32 {
         do throws(MissingProfileField) { return UInt32(try profile.statusBit(status)) } catch {
             throw DriverError(error, instrument: name, operation: operation)
         }
@@ -202,7 +202,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
 
     // MARK: Background work
 
-    private func read() async {
+    func read() async {
         guard let session else { return }
         while await session.readOnce() { updateHealth(session) }
         if let failure = session.failure, failure.code != .wrongState {
@@ -211,7 +211,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
     }
 
     /// Without this message the controller stops its updates after about a second.
-    private func keepAlive() async {
+    func keepAlive() async {
         guard let interval = profile.dialect?.keepaliveMilliseconds,
             let command = profile.dialect?.keepaliveCommand, let session
         else { return }
@@ -223,7 +223,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
         }
     }
 
-    private func updateHealth(_ session: APTSession) {
+    func updateHealth(_ session: APTSession) {
         if case .failed = health { return }
         let found = masks.compactMap { session.latestStatus[$0] }.flatMap { faults(in: $0) }
         health = found.isEmpty ? .good : .degraded(found.map(\.name).joined(separator: ", "))
@@ -232,7 +232,7 @@ public actor ThorlabsMPC320Driver: PolarizationController {
     // MARK: Exchanges
 
     /// Sends a command and waits for the message the profile names as its reply.
-    private func exchange(
+    func exchange(
         _ command: String, _ values: [Double] = [], operation: String
     ) async throws(DriverError) -> APTFrame {
         let session = try openSession(operation)
@@ -258,13 +258,13 @@ public actor ThorlabsMPC320Driver: PolarizationController {
             for: ticket, timeout: timeout(of: entry), operation: operation)
     }
 
-    private func timeout(of command: Command) -> Duration {
+    func timeout(of command: Command) -> Duration {
         let milliseconds =
             command.timeoutMilliseconds ?? profile.dialect?.replyTimeoutMilliseconds ?? 500
         return .nanoseconds(Int64(milliseconds * 1e6))
     }
 
-    private func status(of axis: Int, operation: String) async throws(DriverError) -> APTStatus {
+    func status(of axis: Int, operation: String) async throws(DriverError) -> APTStatus {
         let frame = try await exchange(
             "request_status", [Double(masks[axis])], operation: operation)
         guard let fields = profile.dialect?.messages["status"]?.fields,
@@ -276,196 +276,18 @@ public actor ThorlabsMPC320Driver: PolarizationController {
         return status
     }
 
-    private func faults(in status: APTStatus) -> [(name: String, fault: DeviceFault)] {
+    func faults(in status: APTStatus) -> [(name: String, fault: DeviceFault)] {
         profile.faults.reported.entries.filter { entry in
             guard entry.value.source == .statusBit, let bit = entry.value.code else { return false }
             return status.bits >> UInt32(bit) & 1 == 1
         }.map { (name: $0.name, fault: $0.value) }
     }
 
-    private func check(_ status: APTStatus, operation: String) throws(DriverError) {
+    func check(_ status: APTStatus, operation: String) throws(DriverError) {
         let faults = faults(in: status)
         guard let first = faults.first else { return }
         throw ThorlabsMPC320Error.faultBits(
             names: faults.map(\.name), recovery: first.fault.recovery
         ).driverError(instrument: name, operation: operation)
-    }
-
-    // MARK: Moving
-
-    /// Moves one paddle and waits until it stands.
-    ///
-    /// - Throws: `outOfRange` before anything is sent when the angle is not allowed; `cancelled` when
-    ///   `halt` or the cancellation of the task ended the motion; `deviceFault` when the controller
-    ///   reports a fault or the paddle stands elsewhere.
-    public func move(
-        _ axis: Int, to setting: ActuatorSetting
-    ) async throws(DriverError) -> MotionReport {
-        let reports = try await move([axis: setting])
-        return reports[0]
-    }
-
-    /// Moves several paddles; all commands are sent at once, and the controller works them off.
-    public func move(
-        _ settings: [Int: ActuatorSetting]
-    ) async throws(DriverError) -> [MotionReport] {
-        let operation = "move"
-        let session = try openSession(operation)
-        var targets: [(axis: Int, setting: ActuatorSetting, counts: Int)] = []
-        for (axis, setting) in settings.sorted(by: { $0.key < $1.key }) {
-            targets.append((axis, setting, try counts(for: setting, axis: axis)))
-        }
-        var tickets: [APTSession.Ticket] = []
-        defer { for ticket in tickets { session.forget(ticket) } }
-        var started: [HostInstant] = []
-        for target in targets {
-            tickets.append(
-                try session.expect(
-                    ["move_completed", "stopped"], mask: masks[target.axis], operation: operation))
-            try await session.send(
-                "move_absolute", [Double(masks[target.axis]), Double(target.counts)],
-                operation: operation)
-            started.append(reactor.now)
-        }
-        var reports: [MotionReport] = []
-        for (index, target) in targets.enumerated() {
-            let finished = try await completion(tickets[index], axis: target.axis, session)
-            let status = try await status(of: target.axis, operation: operation)
-            try check(status, operation: operation)
-            guard abs(Int(status.position) - target.counts) <= Self.tolerance else {
-                throw ThorlabsMPC320Error.missedTarget(
-                    axis: target.axis, wanted: target.counts, reached: Int(status.position)
-                ).driverError(instrument: name, operation: operation)
-            }
-            reports.append(
-                MotionReport(
-                    axis: target.axis, requested: target.setting,
-                    reached: .angle(angle(of: status)), started: started[index],
-                    finished: finished))
-        }
-        return reports
-    }
-
-    private func completion(
-        _ ticket: APTSession.Ticket, axis: Int, _ session: APTSession
-    ) async throws(DriverError) -> HostInstant {
-        let timeout =
-            profile.dialect?.commands["move_absolute"].map { self.timeout(of: $0) } ?? .seconds(30)
-        let frame: APTFrame
-        do throws(DriverError) {
-            frame = try await session.frame(for: ticket, timeout: timeout, operation: "move")
-        } catch {
-            // Whoever gave up must not leave a paddle moving that nobody watches; the stop goes out
-            // in a task of its own, because this one may be cancelled.
-            if error.code == .cancelled || error.code == .timedOut {
-                await reactor.start { try? await self.halt() }.value
-            }
-            throw error
-        }
-        guard session.name(of: frame) == "move_completed" else {
-            throw ThorlabsMPC320Error.halted(axis: axis)
-                .driverError(instrument: name, operation: "move")
-        }
-        return reactor.now
-    }
-
-    private func counts(
-        for setting: ActuatorSetting, axis: Int
-    ) throws(DriverError) -> Int {
-        let operation = "move"
-        guard axes.indices.contains(axis) else {
-            throw ThorlabsMPC320Error.noAxis(axis, count: axes.count)
-                .driverError(instrument: name, operation: operation)
-        }
-        guard case .angle(let angle) = setting else {
-            throw ThorlabsMPC320Error.notAnAngle.driverError(instrument: name, operation: operation)
-        }
-        let range = axes[axis].range
-        let slack = axes[axis].resolution / 2
-        guard angle.rawValue >= range.lowerBound - slack, angle.rawValue <= range.upperBound + slack
-        else {
-            throw ThorlabsMPC320Error.outOfRange(
-                degrees: angle.degrees,
-                allowed: Radians(range.lowerBound).degrees...Radians(range.upperBound).degrees
-            ).driverError(instrument: name, operation: operation)
-        }
-        return Int((angle.degrees * countsPerDegree).rounded())
-    }
-
-    private func angle(of status: APTStatus) -> Radians {
-        Radians(degrees: Double(status.position) / countsPerDegree)
-    }
-
-    /// Stops every paddle at once, ahead of anything that waits to be sent.
-    ///
-    /// Returns when the controller has confirmed, or after the reply time when it does not: a paddle
-    /// that stood still need not confirm. A confirmation that is still under way would otherwise end
-    /// the next move.
-    public func halt() async throws(DriverError) {
-        let operation = "halt"
-        let session = try openSession(operation)
-        var tickets: [APTSession.Ticket] = []
-        defer { for ticket in tickets { session.forget(ticket) } }
-        for mask in masks {
-            tickets.append(try session.expect(["stopped"], mask: mask, operation: operation))
-            try await session.send(
-                "stop", [Double(mask), stopMode], isUrgent: true, operation: operation)
-        }
-        let milliseconds = profile.dialect?.replyTimeoutMilliseconds ?? 500
-        let deadline = reactor.now + .nanoseconds(Int64(milliseconds * 1e6))
-        for ticket in tickets {
-            let left = max(deadline - reactor.now, .zero)
-            _ = try? await session.frame(for: ticket, timeout: left, operation: operation)
-        }
-    }
-
-    /// Where the paddles are, by their status messages.
-    public func settings() async throws(DriverError) -> [ActuatorSetting] {
-        var settings: [ActuatorSetting] = []
-        for axis in masks.indices {
-            settings.append(.angle(angle(of: try await status(of: axis, operation: "settings"))))
-        }
-        return settings
-    }
-
-    /// Sets the velocity of all paddles in per cent of the greatest, 10 to 100; keeps the other
-    /// parameters.
-    public func setVelocity(percent: Double) async throws(DriverError) {
-        let operation = "set velocity"
-        let frame = try await exchange("request_parameters", operation: operation)
-        let fields = profile.dialect?.messages["parameters"]?.fields
-        let data = frame.data ?? []
-        var values: [Double] = []
-        for name in fields?.names ?? [] {
-            guard let value = fields?[name]?.number(in: data) else {
-                throw ThorlabsMPC320Error.shortMessage(name: "parameters", bytes: data.count)
-                    .driverError(instrument: self.name, operation: operation)
-            }
-            values.append(name == "velocity" ? percent : Double(value))
-        }
-        try await openSession(operation).send("set_parameters", values, operation: operation)
-    }
-
-    /// Asks for identity and status; nothing moves.
-    public func selfTest() async throws(DriverError) -> SelfTestReport {
-        let operation = "self-test"
-        try await readIdentity(operation)
-        var checks = [
-            SelfTestReport.Check(
-                name: "identity", passed: true,
-                detail: "\(identity.shortName), firmware \(identity.firmware)")
-        ]
-        for axis in masks.indices {
-            let status = try await status(of: axis, operation: operation)
-            let names = faults(in: status).map(\.name)
-            let degrees = angle(of: status).degrees
-            checks.append(
-                .init(
-                    name: "paddle \(axis + 1)", passed: names.isEmpty,
-                    detail: names.isEmpty
-                        ? "at \((degrees * 100).rounded() / 100)°"
-                        : names.joined(separator: ", ")))
-        }
-        return SelfTestReport(checks: checks)
     }
 }

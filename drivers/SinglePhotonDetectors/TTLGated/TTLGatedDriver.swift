@@ -16,26 +16,26 @@ import Quantities
 
 /// Driver of a TTL-gated detector.
 public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutputs, EdgeInputs {
-    private let profile: DeviceProfile
-    private let host: any GPIOHost
-    private let reactor: any Reactor
-    private let lines: [TTLGatedLine]
-    private let consumer: String
-    private var outputs: [Instruments.LineRole: any GPIOOutput] = [:]
-    private var inputs: [Instruments.LineRole: any GPIOInput] = [:]
-    private var isOpen = false
-    private var isArmed = false
-    private var isGateOpen = false
+    let profile: DeviceProfile
+    let host: any GPIOHost
+    let reactor: any Reactor
+    let lines: [TTLGatedLine]
+    let consumer: String
+    var outputs: [Instruments.LineRole: any GPIOOutput] = [:]
+    var inputs: [Instruments.LineRole: any GPIOInput] = [:]
+    var isOpen = false
+    var isArmed = false
+    var isGateOpen = false
     /// Counts the times the safe state was forced; who opens something compares before and after.
-    private var tripCount: UInt64 = 0
-    private var sessionCount: UInt64 = 0
-    private var events: [DetectorSafetyEvent] = []
-    private let eventArrived: WakeUp
-    private let eventTurns = TurnQueue()
+    var tripCount: UInt64 = 0
+    var sessionCount: UInt64 = 0
+    var events: [DetectorSafetyEvent] = []
+    let eventArrived: WakeUp
+    let eventTurns = TurnQueue()
     /// Who the detector is: the name of its wiring stands for a serial number.
     public private(set) var identity: InstrumentIdentity
     /// How it is doing.
-    public private(set) var health = InstrumentHealth.good
+    public internal(set) var health = InstrumentHealth.good
 
     /// The reactor.
     public nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -54,8 +54,8 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
     /// The inputs that are wired, in the order of the profile.
     public let inputRoles: [Instruments.LineRole]
 
-    private static let checkInterval = Duration.milliseconds(100)
-    private static let maxEvents = 16
+    static let checkInterval = Duration.milliseconds(100)
+    static let maxEvents = 16
 
     /// A driver of the detector called `name`, wired as `wiring` says.
     ///
@@ -80,7 +80,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
             firmware: "", profile: profile.id, provenance: .device)
     }
 
-    private var name: String { identity.shortName }
+    var name: String { identity.shortName }
 
     // MARK: Opening and closing
 
@@ -125,12 +125,12 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
         eventArrived.wake()
     }
 
-    private func release() async {
+    func release() async {
         for role in outputRoles { await outputs.removeValue(forKey: role)?.release() }
         for role in inputRoles { await inputs.removeValue(forKey: role)?.release() }
     }
 
-    private func requireOpen(_ operation: String) throws(DriverError) {
+    func requireOpen(_ operation: String) throws(DriverError) {
         guard !isOpen else { return }
         throw TTLGatedError.closed.driverError(instrument: name, operation: operation)
     }
@@ -138,7 +138,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
     // MARK: Safety
 
     /// Drives the outputs to their safe levels in the profile's order: gate, then shutter, then bias.
-    private func makeSafe() async {
+    func makeSafe() async {
         tripCount += 1
         isArmed = false
         isGateOpen = false
@@ -151,7 +151,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
     }
 
     /// Drives a line that may be missing; nil means its safe level. A failure is a failed detector.
-    private func drive(_ role: Instruments.LineRole, to level: Bool?) async {
+    func drive(_ role: Instruments.LineRole, to level: Bool?) async {
         guard let output = outputs[role], let line = lines.first(where: { $0.role == role }) else {
             return
         }
@@ -160,7 +160,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
         }
     }
 
-    private func watch(_ line: TTLGatedLine, _ session: UInt64) async {
+    func watch(_ line: TTLGatedLine, _ session: UInt64) async {
         while isOpen, sessionCount == session, let input = inputs[line.role] {
             do throws(GPIOError) {
                 let edge = try await input.nextEdge()
@@ -179,7 +179,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
         }
     }
 
-    private func checkNowAndThen(_ session: UInt64) async {
+    func checkNowAndThen(_ session: UInt64) async {
         while isOpen, sessionCount == session {
             guard (try? await reactor.sleep(for: Self.checkInterval)) != nil else { return }
             guard isOpen, sessionCount == session else { return }
@@ -194,7 +194,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
         }
     }
 
-    private func forbiddingLines() async throws(GPIOError) -> [TTLGatedLine] {
+    func forbiddingLines() async throws(GPIOError) -> [TTLGatedLine] {
         var found: [TTLGatedLine] = []
         for line in lines where line.isWatched {
             guard let input = inputs[line.role] else { continue }
@@ -203,7 +203,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
         return found
     }
 
-    private func trip(
+    func trip(
         _ cause: DetectorSafetyEvent.Cause, _ what: String, at time: HostInstant
     ) async {
         await makeSafe()
@@ -216,7 +216,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
     }
 
     /// Refuses while a safety line forbids operation.
-    private func requirePermission(_ operation: String) async throws(DriverError) {
+    func requirePermission(_ operation: String) async throws(DriverError) {
         try requireOpen(operation)
         let forbidding: [TTLGatedLine]
         do throws(GPIOError) { forbidding = try await forbiddingLines() } catch {
@@ -266,7 +266,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
         health = .good
     }
 
-    private func set(
+    func set(
         _ role: Instruments.LineRole, _ level: Bool, operation: String
     ) async throws(DriverError) {
         guard let output = outputs[role] else { return }
@@ -275,7 +275,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
         }
     }
 
-    private func requireNoTrip(since trips: UInt64, _ operation: String) throws(DriverError) {
+    func requireNoTrip(since trips: UInt64, _ operation: String) throws(DriverError) {
         guard tripCount != trips else { return }
         let what = events.last.map(\.cause.rawValue) ?? "disarmed"
         throw TTLGatedError.trippedWhileArming(what)
@@ -283,7 +283,7 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
     }
 
     /// Waits for the end switches, where there are any; both at once is a fault.
-    private func waitForShutter(_ operation: String) async throws(DriverError) {
+    func waitForShutter(_ operation: String) async throws(DriverError) {
         guard inputs[.shutterOpen] != nil else { return }
         let patience = (profile.timing["shutter_move_ms"] ?? 100) * 3
         let deadline = reactor.now + .nanoseconds(Int64(patience * 1e6))
@@ -326,123 +326,5 @@ public actor TTLGatedDriver: SinglePhotonDetector, DetectorGating, DigitalOutput
             hasFault: forbidding.contains { $0.cause == .fault },
             isOverlit: forbidding.contains { $0.cause == .overLight },
             interlockClosed: !forbidding.contains { $0.cause == .interlockOpened })
-    }
-
-    // MARK: Gating
-
-    /// Opens or closes the gate of an armed detector.
-    public func setGateEnabled(_ isEnabled: Bool) async throws(DriverError) {
-        let operation = isEnabled ? "open the gate" : "close the gate"
-        try requireOpen(operation)
-        guard outputs[.gateEnable] != nil else {
-            throw TTLGatedError.notWired(.gateEnable)
-                .driverError(instrument: name, operation: operation)
-        }
-        guard isEnabled else {
-            isGateOpen = false
-            try await set(.gateEnable, false, operation: operation)
-            return
-        }
-        guard isArmed else {
-            throw TTLGatedError.notArmed.driverError(instrument: name, operation: operation)
-        }
-        let trips = tripCount
-        try await requirePermission(operation)
-        try requireNoTrip(since: trips, operation)
-        try await set(.gateEnable, true, operation: operation)
-        guard tripCount == trips else {
-            // The safe level may have been driven before ours.
-            await makeSafe()
-            try requireNoTrip(since: trips, operation)
-            return
-        }
-        isGateOpen = true
-    }
-
-    /// The next safety event; the outputs are already safe.
-    public func nextSafetyEvent() async throws(DriverError) -> DetectorSafetyEvent {
-        let operation = "wait for a safety event"
-        return try await eventTurns.turn { () async throws(DriverError) -> DetectorSafetyEvent in
-            while events.isEmpty {
-                try requireOpen(operation)
-                if await eventArrived.wait() == .cancelled {
-                    throw DriverError(.cancelled, instrument: name, operation: operation)
-                }
-            }
-            return events.removeFirst()
-        }
-    }
-
-    // MARK: Single lines
-
-    /// Drives the shutter or the gate; opening either is refused while a safety line forbids it.
-    public func set(_ role: Instruments.LineRole, _ level: Bool) async throws(DriverError) {
-        let operation = "set \(role.rawValue)"
-        switch role {
-        case .gateEnable: try await setGateEnabled(level)
-        case .shutterCommand:
-            guard outputs[role] != nil else {
-                throw TTLGatedError.notWired(role).driverError(
-                    instrument: name, operation: operation)
-            }
-            let trips = tripCount
-            if level { try await requirePermission(operation) }
-            try await set(role, level, operation: operation)
-            if level, tripCount != trips {
-                await makeSafe()
-                try requireNoTrip(since: trips, operation)
-            }
-        default:
-            throw TTLGatedError.reserved(role).driverError(instrument: name, operation: operation)
-        }
-    }
-
-    /// The logical level of an input.
-    public func level(_ role: Instruments.LineRole) async throws(DriverError) -> Bool {
-        let operation = "read \(role.rawValue)"
-        try requireOpen(operation)
-        guard let input = inputs[role] else {
-            throw TTLGatedError.notWired(role).driverError(instrument: name, operation: operation)
-        }
-        do throws(GPIOError) { return try await input.level() } catch {
-            throw DriverError(error, instrument: name, operation: operation)
-        }
-    }
-
-    /// The next edge of an input that is not a safety line, such as the pulse per second.
-    public func nextEdge(_ role: Instruments.LineRole) async throws(DriverError) -> GPIOEdge {
-        let operation = "wait for \(role.rawValue)"
-        try requireOpen(operation)
-        guard lines.contains(where: { $0.role == role && !$0.isWatched }) else {
-            throw TTLGatedError.reserved(role).driverError(instrument: name, operation: operation)
-        }
-        guard let input = inputs[role] else {
-            throw TTLGatedError.notWired(role).driverError(instrument: name, operation: operation)
-        }
-        do throws(GPIOError) { return try await input.nextEdge() } catch {
-            throw DriverError(error, instrument: name, operation: operation)
-        }
-    }
-
-    /// Reads every input; drives nothing.
-    public func selfTest() async throws(DriverError) -> SelfTestReport {
-        try requireOpen("self-test")
-        var checks: [SelfTestReport.Check] = []
-        for line in lines where !line.role.isOutput {
-            let level = try await level(line.role)
-            checks.append(
-                .init(
-                    name: line.role.rawValue, passed: !line.forbids(level),
-                    detail: level ? "active" : "inactive"))
-        }
-        if inputs[.shutterOpen] != nil, inputs[.shutterClosed] != nil {
-            let isOpened = try await level(.shutterOpen)
-            let isClosed = try await level(.shutterClosed)
-            checks.append(
-                .init(
-                    name: "shutter ends", passed: !(isOpened && isClosed),
-                    detail: "open \(isOpened), closed \(isClosed)"))
-        }
-        return SelfTestReport(checks: checks)
     }
 }

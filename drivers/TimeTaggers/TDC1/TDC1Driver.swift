@@ -16,18 +16,18 @@ import Quantities
 
 /// Driver of the S-Fifteen TDC1.
 public actor TDC1Driver: TimeTagger, PulseCounting {
-    private let profile: DeviceProfile
-    private let source: StreamSource
-    private let reactor: any Reactor
-    private let format: TDC1WordFormat
-    private let turns = TurnQueue()
+    let profile: DeviceProfile
+    let source: StreamSource
+    let reactor: any Reactor
+    let format: TDC1WordFormat
+    let turns = TurnQueue()
     /// Who the instrument is; the serial number comes from its port.
     public private(set) var identity: InstrumentIdentity
     /// How it is doing.
-    public private(set) var health = InstrumentHealth.good
-    private var stream: InstrumentStream?
-    private var link: TextLink?
-    private var run: TDC1Acquisition?
+    public internal(set) var health = InstrumentHealth.good
+    var stream: InstrumentStream?
+    var link: TextLink?
+    var run: TDC1Acquisition?
 
     /// The reactor.
     public nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -40,9 +40,9 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
     /// The instrument's own gated counter.
     public var counting: (any PulseCounting)? { self }
 
-    private static let quiet = Duration.milliseconds(100)
-    private static let silenceLimit = Duration.seconds(1)
-    private static let maxSkipped = 4096
+    static let quiet = Duration.milliseconds(100)
+    static let silenceLimit = Duration.seconds(1)
+    static let maxSkipped = 4096
 
     /// A driver of the instrument behind `source`.
     ///
@@ -68,7 +68,7 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
             firmware: "", profile: profile.id, provenance: isEmulated ? .emulated : .device)
     }
 
-    private var name: String { identity.shortName }
+    var name: String { identity.shortName }
 
     // MARK: Opening and closing
 
@@ -130,7 +130,7 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
 
     // MARK: Commands
 
-    private func required<Value>(
+    func required<Value>(
         _ read: () throws(MissingProfileField) -> Value
     ) throws(DriverError) -> Value {
         do throws(MissingProfileField) { return try read() } catch {
@@ -138,13 +138,13 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         }
     }
 
-    private func openLink(_ operation: String) throws(DriverError) -> TextLink {
+    func openLink(_ operation: String) throws(DriverError) -> TextLink {
         if let link { return link }
         throw TDC1Error.wrongState(expected: "an open instrument", found: "a closed one")
             .driverError(instrument: name, operation: operation)
     }
 
-    private func requireIdle(_ operation: String) throws(DriverError) {
+    func requireIdle(_ operation: String) throws(DriverError) {
         _ = try openLink(operation)
         guard run == nil else {
             throw TDC1Error.wrongState(expected: "no running acquisition", found: "one")
@@ -152,7 +152,7 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         }
     }
 
-    private func send(
+    func send(
         _ command: String, _ values: [Double] = [], operation: String
     ) async throws(DriverError) {
         let entry = try required { () throws(MissingProfileField) in try profile.command(command) }
@@ -164,11 +164,11 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         try await openLink(operation).send(text + terminator, operation: operation)
     }
 
-    private var replyTimeout: Duration {
+    var replyTimeout: Duration {
         .milliseconds(Int64((profile.dialect?.replyTimeoutMilliseconds ?? 200).rounded()))
     }
 
-    private func ask(
+    func ask(
         _ command: String, timeout: Duration? = nil, operation: String
     ) async throws(DriverError) -> String {
         try await send(command, operation: operation)
@@ -176,7 +176,7 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
             timeout: timeout ?? replyTimeout, operation: operation)
     }
 
-    private func readStatus(operation: String) async throws(DriverError) -> UInt16 {
+    func readStatus(operation: String) async throws(DriverError) -> UInt16 {
         try await send("status", operation: operation)
         let count = profile.dialect?.commands["status"]?.reply.bytes ?? 7
         let reply = try await openLink(operation).bytes(
@@ -189,12 +189,12 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         return status
     }
 
-    private func hasOverflow(_ status: UInt16) -> Bool {
+    func hasOverflow(_ status: UInt16) -> Bool {
         guard let bit = profile.dialect?.statusBits["fifo_overflow"] else { return false }
         return status >> UInt16(bit) & 1 == 1
     }
 
-    private func perform(_ sequence: String, operation: String) async throws(DriverError) {
+    func perform(_ sequence: String, operation: String) async throws(DriverError) {
         let steps = try required { () throws(MissingProfileField) in
             try profile.sequence(sequence)
         }
@@ -209,7 +209,7 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         }
     }
 
-    private func pause(_ duration: Duration, _ operation: String) async throws(DriverError) {
+    func pause(_ duration: Duration, _ operation: String) async throws(DriverError) {
         do { try await reactor.sleep(for: duration) } catch {
             throw DriverError(.cancelled, instrument: name, operation: operation)
         }
@@ -250,157 +250,6 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
                 ).driverError(instrument: name, operation: operation)
             }
             return counts.map(UInt64.init)
-        }
-    }
-
-    // MARK: Time tags
-
-    /// Resets the instrument, sets threshold and reference, and starts the stream.
-    public func start(_ plan: AcquisitionPlan) async throws(DriverError) -> any TagBlockSource {
-        let operation = "start"
-        try requireIdle(operation)
-        let thresholds = plan.thresholds.sorted { $0.key < $1.key }.map(\.value)
-        if let first = thresholds.first, thresholds.contains(where: { $0 != first }) {
-            throw TDC1Error.thresholdsDiffer.driverError(instrument: name, operation: operation)
-        }
-        var map = [UInt8](repeating: 0, count: 32)
-        for channel in profile.channels {
-            if let mask = channel.mask, mask != 0 {
-                map[mask.trailingZeroBitCount] = UInt8(truncatingIfNeeded: channel.index)
-            }
-        }
-        let run = TDC1Acquisition(
-            blocks: BlockQueue(on: reactor, instrument: name),
-            collector: TagCollector(tickPeriod: tickPeriod, provenance: identity.provenance),
-            decoder: TDC1StreamDecoder(format: format, channelMap: map),
-            flushInterval: min(max(plan.flushInterval, .milliseconds(5)), .milliseconds(100)),
-            reactor: reactor)
-        self.run = run
-        do throws(DriverError) {
-            try await turns.turn { () async throws(DriverError) in
-                try await prepare(plan, threshold: thresholds.first, operation)
-                try await perform("start", operation: operation)
-            }
-        } catch {
-            self.run = nil
-            throw error
-        }
-        health = .good
-        run.isPumping = true
-        reactor.start { await self.pump() }
-        return run.blocks
-    }
-
-    private func prepare(
-        _ plan: AcquisitionPlan, threshold: Volts?, _ operation: String
-    ) async throws(DriverError) {
-        try await perform("initialize", operation: operation)
-        if let threshold {
-            let command =
-                threshold.rawValue < 0 ? "set_threshold_negative" : "set_threshold_positive"
-            try await send(command, [threshold.rawValue], operation: operation)
-        }
-        if let external = plan.usesExternalReference {
-            let name = external ? "reference_external" : "reference_internal"
-            let source = try required { () throws(MissingProfileField) in
-                try profile.constant(name)
-            }
-            try await send("set_reference", [Double(source)], operation: operation)
-        }
-        try await send("flush", operation: operation)
-        _ = try await openLink(operation).drain(
-            quiet: Self.quiet, limit: 1 << 20, operation: operation)
-    }
-
-    /// Ends the stream, reads what is under way, and asks whether anything was lost.
-    public func stop() async throws(DriverError) {
-        guard let run, !run.isStopping else { return }
-        run.isStopping = true
-        run.blocks.drain()
-        while run.isPumping {
-            if await run.pumpEnded.wait(until: reactor.now + .seconds(2)) != .woken { break }
-        }
-        var failure: DriverError?
-        if run.failure == nil {
-            do throws(DriverError) { try await finish(run) } catch { failure = error }
-        }
-        deliver(run, completeThrough: run.collector.lastTick)
-        run.blocks.finish(run.failure ?? failure)
-        self.run = nil
-        if let failure { throw failure }
-    }
-
-    private func finish(_ run: TDC1Acquisition) async throws(DriverError) {
-        let operation = "stop"
-        try await send("abort", operation: operation)
-        let rest = try await openLink(operation).drain(
-            quiet: Self.quiet, limit: 1 << 24, operation: operation)
-        run.decoder.decode(rest, isLast: true, into: &run.collector)
-        run.lastArrival = reactor.now
-        let status = try await readStatus(operation: operation)
-        if hasOverflow(status) {
-            health = .degraded("the event FIFO overflowed: reduce the rate")
-            run.collector.loseAll(reason: .deviceOverflow)
-        }
-        try await send("reset", operation: operation)
-    }
-
-    private func pump() async {
-        guard let run, let stream else { return }
-        var nextDelivery = reactor.now + run.flushInterval
-        var lastData = reactor.now
-        while !run.isStopping, run.failure == nil {
-            _ = await run.blocks.waitForRoom()
-            do throws(ByteStreamError) {
-                let bytes = try await stream.bytes.read(
-                    upTo: 65536, timeout: max(nextDelivery - reactor.now, .milliseconds(1)))
-                run.lastArrival = reactor.now
-                lastData = reactor.now
-                run.decoder.decode(bytes, into: &run.collector)
-                if run.decoder.skippedInARow > Self.maxSkipped {
-                    fail(
-                        run,
-                        TDC1Error.lostAlignment(bytes: run.decoder.skippedInARow)
-                            .driverError(instrument: name, operation: "read events"))
-                }
-            } catch .timedOut {
-                if reactor.now - lastData > Self.silenceLimit {
-                    fail(run, TDC1Error.silent.driverError(instrument: name, operation: "read"))
-                }
-            } catch .lineError {
-                run.collector.beginLoss(from: run.collector.lastTick, reason: .transferFailure)
-            } catch {
-                fail(run, DriverError(error, instrument: name, operation: "read events"))
-            }
-            if run.collector.isFull || reactor.now >= nextDelivery {
-                deliver(run)
-                nextDelivery = reactor.now + run.flushInterval
-            }
-        }
-        run.isPumping = false
-        run.pumpEnded.wake()
-    }
-
-    private func fail(_ run: TDC1Acquisition, _ error: DriverError) {
-        run.failure = error
-        health = .failed(error.description)
-        let reason: LossReason = error.code == .disconnected ? .disconnected : .transferFailure
-        let last = run.collector.lastTick
-        // Up to the present the instrument may have made tags that nobody will see.
-        let silent = UInt64(max(0, (reactor.now - run.lastArrival).inSeconds) * run.ticksPerSecond)
-        run.collector.closeLoss(at: last)
-        run.collector.lose(from: last, to: last + silent, reason: reason)
-        deliver(run)
-        run.blocks.finish(error)
-    }
-
-    /// Words come in order of time, and dummy words keep coming, so the last settled one is the
-    /// promise; when the stream has ended, it is the last one.
-    private func deliver(_ run: TDC1Acquisition, completeThrough: UInt64? = nil) {
-        if let block = run.collector.takeBlock(
-            completeThrough: completeThrough ?? run.decoder.settledTick, arrival: run.lastArrival)
-        {
-            run.blocks.push(block)
         }
     }
 }
