@@ -295,8 +295,14 @@ public actor ReceiverStation {
 
     private func process(_ batch: DetectionBatch) {
         var batch = batch
-        batch.losses += motionLosses(in: batch.slots)
-        if let part = pipeline?.takeTally() { tally += part }
+        let moved = motionLosses(in: batch.slots)
+        batch.losses += moved
+        if var part = pipeline?.takeTally() {
+            // Motions do not overlap; what the pipeline lost meanwhile is counted already.
+            let slots = moved.reduce(UInt64(0)) { $0 + $1.end.rawValue - $1.start.rawValue }
+            part.lostSlots = min(part.slots, part.lostSlots + slots)
+            tally += part
+        }
         if let startTicks = collector?.startTicks, let endTicks = collector?.endTicks,
             let clock = clockTracker?.solution
         {
