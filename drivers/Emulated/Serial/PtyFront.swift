@@ -44,9 +44,8 @@ public final class PtyFront {
         }
         cfmakeraw(&settings)
         _ = tcsetattr(slave, TCSANOW, &settings)
-        self.link = link
         if let link {
-            unlink(link)
+            Self.removeLink(link)
             guard symlink(path, link) == 0 else {
                 let error = Self.failure("symlink \(link)")
                 Glibc.close(slave)
@@ -54,10 +53,18 @@ public final class PtyFront {
                 throw error
             }
         }
+        // Last: once every property is set, a throwing initializer would run deinit as well.
+        self.link = link
+    }
+
+    /// Removes a symbolic link and nothing else.
+    private static func removeLink(_ path: String) {
+        var target = [CChar](repeating: 0, count: 1)
+        if readlink(path, &target, 1) >= 0 { unlink(path) }
     }
 
     deinit {
-        if let link { unlink(link) }
+        if let link { Self.removeLink(link) }
         Glibc.close(slave)
         Glibc.close(master)
     }
