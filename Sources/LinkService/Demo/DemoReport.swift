@@ -38,6 +38,13 @@ public struct DemoReport: Sendable {
     /// What the physics says the blocks should yield; `nil` without keys.
     public internal(set) var prediction: KeyRatePrediction?
     var blocksSeen = 0
+    private var samples = 0
+    private var sampledErrors = (z: 0.0, x: 0.0)
+    /// The mean true error by misalignment while keys were produced.
+    public var meanTruth: (z: Double, x: Double) {
+        let n = Double(max(1, samples))
+        return (sampledErrors.z / n, sampledErrors.x / n)
+    }
 
     init(options: DemoOptions) { self.options = options }
 
@@ -83,6 +90,12 @@ public struct DemoReport: Sendable {
     /// Blocks that gave keys, in order.
     public var blocks: [BlockReport] { bob.delivered.map(\.report) }
 
+    mutating func sample(_ error: (z: Double, x: Double)) {
+        samples += 1
+        sampledErrors.z += error.z
+        sampledErrors.x += error.x
+    }
+
     mutating func predict(_ parameters: LinkParameters) throws {
         guard !bob.delivered.isEmpty, let gate = snapshot?.gate else { return }
         let efficiencies = blocks.compactMap(\.efficiency)
@@ -90,7 +103,7 @@ public struct DemoReport: Sendable {
             tally.slots > 0 ? 1 - Double(tally.lostSlots) / Double(tally.slots) : 1
         prediction = try KeyRatePrediction(
             parameters: parameters, plan: options.plan, gate: gate,
-            labels: snapshot?.labels ?? DetectorLabels(), extraError: tracking.meanExpectedError,
+            extraErrors: [meanTruth.z, meanTruth.x],
             efficiency: efficiencies.reduce(0, +) / Double(max(1, efficiencies.count)),
             usableFraction: usable, seed: options.seed)
     }

@@ -152,7 +152,12 @@ public struct DemoRun: Sendable {
         let began = reactor.now
         let limit = options.duration ?? .seconds(3600)
         while reactor.now - began < limit, await !pair.bob.isOver {
-            try await reactor.sleep(for: .seconds(1))
+            try await reactor.sleep(for: .milliseconds(250))
+            // What nobody on the link can know: how far off it really is while clicks count.
+            if await !pair.bob.isMoving {
+                let labels = await pair.bob.labelsInForce
+                report.sample(Self.misalignment(link.source.truth(), labels))
+            }
             let delivered = await pair.bob.outcome.delivered.count
             if delivered > report.blocksSeen {
                 report.blocksSeen = delivered
@@ -162,7 +167,7 @@ public struct DemoRun: Sendable {
         }
         report.keyDuration = reactor.now - began
         report.endTruth = Self.misalignment(
-            link.source.truth(), try await pair.bob.snapshot().labels)
+            link.source.truth(), await pair.bob.labelsInForce)
         report.tally = await pair.bob.tally
         await pair.bob.stop("the demonstration is over")
         try await reactor.sleep(for: .seconds(1))

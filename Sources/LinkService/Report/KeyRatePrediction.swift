@@ -25,12 +25,13 @@ public struct KeyRatePrediction: Sendable {
     /// The prediction for an aligned link whose clicks pass `gate`.
     ///
     /// - Parameters:
-    ///   - extraError: the mean error rate that dither and drift add in each basis.
+    ///   - extraErrors: the mean true misalignment of Z and X while clicks counted, dither and
+    ///     drift included.
     ///   - efficiency: the reconciliation efficiency f reached.
     ///   - usableFraction: the part of slots in which clicks count.
     public init(
-        parameters: LinkParameters, plan: LinkPlan, gate: GateWindow, labels: DetectorLabels,
-        extraError: Double, efficiency: Double, usableFraction: Double, seed: UInt64
+        parameters: LinkParameters, plan: LinkPlan, gate: GateWindow,
+        extraErrors: [Double], efficiency: Double, usableFraction: Double, seed: UInt64
     ) throws {
         self.plan = plan
         let probabilities = [plan.signalProbability, 1 - plan.signalProbability]
@@ -58,8 +59,9 @@ public struct KeyRatePrediction: Sendable {
             clicks.append((0..<2).map { kept * probabilities[$0] * inside[$0] })
             errors.append(
                 (0..<2).map { class_ in
+                    let extra = extraErrors[Int(basis.rawValue)]
                     let own = channel.errorRate(intensity: class_, basis: basis)
-                    return clicks[Int(basis.rawValue)][class_] * (own + extraError * (1 - 2 * own))
+                    return clicks[Int(basis.rawValue)][class_] * (own + extra * (1 - 2 * own))
                 })
         }
         self.clicks = clicks

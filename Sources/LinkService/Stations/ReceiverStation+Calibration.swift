@@ -109,6 +109,9 @@ extension ReceiverStation: CalibrationEnvironment {
         }
     }
 
+    /// Whether detections are being discarded because an actuator moves.
+    public var isMoving: Bool { motions.last.map { $0.end == nil } ?? false }
+
     func ticksOf(_ duration: Duration) -> UInt64 {
         UInt64(duration.inSeconds * 1e12 / tickPeriod.picoseconds)
     }

@@ -161,6 +161,9 @@ public actor ReceiverStation {
         perform(session.step(.cancel(reason)))
     }
 
+    /// What a click of each port stands for at present.
+    public var labelsInForce: DetectorLabels { labelChanges.last?.labels ?? session.labels }
+
     /// Whether the session has ended.
     public var isOver: Bool { session.isOver }
 
