@@ -146,14 +146,13 @@ package actor DescriptorStream: SerialPort {
         let waiting = [reader, writer]
         reader = nil
         writer = nil
-        updateInterest()
         for continuation in waiting { continuation?.resume() }
     }
 
     private func updateInterest() {
         guard descriptor >= 0 else { return }
-        // A hang-up is reported whatever is asked for: without the one-shot flag an idle stream whose
-        // peer is gone would keep the reactor spinning.
+        // A hang-up is reported whatever is asked for: an idle stream whose peer is gone would keep
+        // the reactor spinning. One shot, armed by whoever waits, reports it once.
         let events =
             EPOLLONESHOT.rawValue | (reader == nil ? 0 : EPOLLIN.rawValue)
             | (writer == nil ? 0 : EPOLLOUT.rawValue)

@@ -38,7 +38,7 @@ struct NodeConfigurationTests {
         ("kind: emulated", "kind: real", "bob.yaml:3:15: expected emulated, found 'real'"),
         (
             "drift: aerial", "drift: storm",
-            "bob.yaml:3:40: expected one of buried, aerial, found 'storm'"
+            "bob.yaml:3:41: expected one of buried, aerial, found 'storm'"
         ),
         (
             "seed: 9", "seed: -1",
