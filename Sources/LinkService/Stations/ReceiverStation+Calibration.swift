@@ -53,16 +53,23 @@ extension ReceiverStation: CalibrationEnvironment {
     public func restore(
         _ target: ActuatorSettings
     ) async throws(EnvironmentFailure) -> ActuatorSettings {
-        // Drivers give up when their task is cancelled; a task of its own does not inherit that.
-        let restoring = Task { () async -> Result<ActuatorSettings, EnvironmentFailure> in
-            do throws(EnvironmentFailure) {
-                return .success(
-                    try await move(target, order: Array(target.values.indices), marksLoss: true))
-            } catch {
-                return .failure(error)
+        // Drivers give up when their task is cancelled; a task of its own does not inherit that. The
+        // reactor starts it, so that on virtual time none of it runs anywhere else.
+        let outcome = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<ActuatorSettings, EnvironmentFailure>, Never>)
+            in
+            reactor.start {
+                do throws(EnvironmentFailure) {
+                    let order = Array(target.values.indices)
+                    continuation.resume(
+                        returning: .success(
+                            try await self.move(target, order: order, marksLoss: true)))
+                } catch {
+                    continuation.resume(returning: .failure(error))
+                }
             }
         }
-        return try await restoring.value.get()
+        return try outcome.get()
     }
 
     func move(
