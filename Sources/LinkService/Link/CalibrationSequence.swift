@@ -52,9 +52,12 @@ public struct CalibrationSequence<Store: CalibrationRecordStore>: Sendable {
                 ClockLockProcedure(
                     configuration: ClockLockProcedure.Configuration(slotPeriod: slotPeriod)))
         case .delays:
+            // The station follows one detector until the delays are known, so the common phase moves
+            // only by what steering every 0.1 s leaves: tens of picoseconds, far below the gate.
             try await runner.run(
                 DelayCalibration(
-                    configuration: DelayCalibration.Configuration(slotPeriod: slotPeriod)))
+                    configuration: DelayCalibration.Configuration(
+                        slotPeriod: slotPeriod, phaseAllowance: 150)))
         case .gate:
             try await runner.run(
                 GateCalibration(
