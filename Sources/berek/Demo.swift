@@ -64,7 +64,7 @@ struct Demo: AsyncParsableCommand {
     }
 }
 
-/// Progress on standard error: a counter that rewrites itself on a terminal, plain lines otherwise.
+/// Progress on standard error, a line a step: dimmed on a terminal, plain otherwise.
 struct Progress: Sendable {
     private let isTerminal = isatty(STDERR_FILENO) == 1
 

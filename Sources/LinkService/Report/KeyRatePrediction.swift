@@ -4,7 +4,11 @@ import OpticalBench
 import ProtocolCore
 import Quantities
 
-/// What the physics of a link says its blocks should yield, independent of the event path.
+/// What the physics of a link says its blocks should yield.
+///
+/// Not wholly independent of the run it is compared with: the reconciliation efficiency, the part
+/// of slots that counted and the gate are those of the run, and the misalignment is the bench's true
+/// one, sampled while keys were made. Rates, errors and the bound are computed from the physics.
 ///
 /// Gains and error rates come from the bench's parameters in closed form (`ChannelPrediction`),
 /// are carried through gate and disclosure, and evaluated by the same bound as real blocks.
