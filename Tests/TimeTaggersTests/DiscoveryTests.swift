@@ -37,7 +37,8 @@ struct DiscoveryTests {
     }
 
     private func discover(
-        _ devices: [USBDeviceSummary], ports: [SerialPortSummary] = [], wiring: BenchWiring = BenchWiring()
+        _ devices: [USBDeviceSummary], ports: [SerialPortSummary] = [],
+        wiring: BenchWiring = BenchWiring()
     ) throws -> [DiscoveredDevice] {
         let host = ScriptedUSBHost(devices.map { ScriptedUSBDevice($0, reactor: reactor) })
         return try reactor.run { [self] in
