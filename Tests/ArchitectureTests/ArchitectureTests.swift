@@ -15,6 +15,7 @@ struct ArchitectureTests {
         "Testing": nil, "XCTest": nil,
         "Glibc": [
             "Quantities", "HostIO", "LinuxIO", "EventPipeline", "Emulated", "LinkService", "berek",
+            "kernel-stage-guest",
         ],
         "Musl": ["Quantities", "EventPipeline"],
         "Foundation": ["LinkService", "berek"],
@@ -51,7 +52,7 @@ struct ArchitectureTests {
     private static let restricted: [String: Set<String>] = [
         "CLibUSB": ["LinuxIO"],
         "CLibGPIOD": ["LinuxIO"],
-        "Emulated": ["LinkService"],
+        "Emulated": ["LinkService", "kernel-stage-guest"],
         "Yams": ["DeviceProfiles", "LinkService"],
         "ArgumentParser": ["berek"],
     ]
