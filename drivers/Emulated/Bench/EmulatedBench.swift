@@ -7,12 +7,26 @@ import Quantities
 public enum BenchConnection {
     /// A time tagger: its cables and its oscillator.
     case timeTagger(inputs: any TaggerInputs, oscillator: any LocalOscillator)
-    /// A polarization controller: the plates it turns.
+    /// A polarization controller that turns plates.
     case polarizationController(any RotatableWaveplates)
+    /// A polarization controller that drives retarders by voltage.
+    case retarders(any VoltageRetarders)
     /// A detector module with a serial port.
     case detector(any DetectorElement)
     /// A detector module wired to GPIO lines, by the role of each line.
     case gatedDetector(any DetectorElement, lines: [String: GPIOLineID], nominalBias: Volts? = nil)
+    /// A power meter: the light on its sensor.
+    case powerMeter(any PowerProbe)
+    /// An attenuator in the beam.
+    case attenuator(any AttenuatingElement)
+    /// A delay generator: the pulses it shifts.
+    case delayGenerator(any PulseDelay)
+    /// A temperature controller: its cooler and sensor.
+    case temperatureController(any ThermalStage)
+    /// An instrument with voltage outputs and inputs.
+    case analogIO(any AnalogTerminals)
+    /// An adapter with digital lines: the bench's line that each pin, by number, is wired to.
+    case digitalIO(pins: [Int: GPIOLineID])
 }
 
 /// One emulated instrument of a bench.
@@ -51,9 +65,17 @@ public final class EmulatedBench: @unchecked Sendable {
     public let usb: EmulatedUSBHost
     /// The GPIO chips they are wired to.
     public let gpio: EmulatedGPIOHost
-    private var usbPaths: [String: String] = [:]
+    private var plugs: [String: Plug] = [:]
     private var modules: [String: any FaultTarget] = [:]
+    private var wires: [String: [GPIOLineID]] = [:]
     private var nextPort = 1
+
+    /// A USB instrument and where it is plugged in.
+    private struct Plug {
+        let function: any EmulatedUSBFunction
+        let path: String
+        let speed: USBSpeed
+    }
 
     /// A bench without instruments; bench time starts at `origin`, by default now.
     public init(reactor: any Reactor, seed: UInt64, origin: HostInstant? = nil) {
@@ -76,32 +98,17 @@ public final class EmulatedBench: @unchecked Sendable {
     ///
     /// - Throws: `MissingProfileField` when profile and connection do not go together.
     public func add(_ entry: BenchEntry) throws(MissingProfileField) {
-        let profile = entry.profile
-        switch (entry.connection, profile.dialect?.style) {
-        case (.timeTagger(let inputs, let oscillator), .lengthOpcodePacket):
-            let card = try TimestampCard(
-                profile: profile, context: context, inputs: inputs, oscillator: oscillator,
-                label: entry.serial)
-            attach(card, entry)
-        case (.timeTagger(let inputs, let oscillator), .textLines):
-            try attach(
-                TDC1Unit(
-                    profile: profile, context: context, inputs: inputs, oscillator: oscillator),
-                entry)
-        case (.polarizationController(let plates), .aptFrames):
-            try attach(
-                MPC320Controller(
-                    profile: profile, context: context, plates: plates, serial: entry.serial),
-                entry)
-        case (.detector(let element), .textLines):
-            try attach(
-                SPDModule(profile: profile, context: context, detector: element), entry)
-        case (.gatedDetector(let element, let lines, let bias), nil):
-            modules[entry.serial] = try GatedDetectorModule(
-                profile: profile, context: context, gpio: gpio, lines: lines, detector: element,
-                nominalBias: bias)
-        default:
-            throw MissingProfileField(profile: profile.id, path: "a dialect for this connection")
+        guard
+            let factory = BuiltInModels.factories.first(where: { $0.models(entry.profile) })
+        else { throw MissingProfileField(profile: entry.profile.id, path: "an emulated model") }
+        switch try factory.make(entry, context: context, gpio: gpio) {
+        case .serial(let device): try attach(device, entry)
+        case .usb(let function): attach(function, entry)
+        case .wired(let module):
+            modules[entry.serial] = module
+            if case .gatedDetector(_, let lines, _) = entry.connection {
+                wires[entry.serial] = lines.sorted { $0.key < $1.key }.map(\.value)
+            }
         }
     }
 
@@ -110,7 +117,7 @@ public final class EmulatedBench: @unchecked Sendable {
         _ device: any EmulatedSerialDevice, _ entry: BenchEntry
     ) throws(MissingProfileField) {
         switch entry.profile.serialPort?.bridge {
-        case .ftdi:
+        case .ftdi, .any:
             let function = try FTDISerialFunction(
                 profile: entry.profile, serial: entry.serial, device: device)
             // The FT232 has no high speed.
@@ -128,16 +135,60 @@ public final class EmulatedBench: @unchecked Sendable {
     ) {
         let path = entry.path ?? "1-\(nextPort)"
         nextPort += 1
-        usbPaths[entry.serial] = path
-        usb.attach(function, path: path, speed: speed ?? entry.speed)
+        plugs[entry.serial] = Plug(
+            function: function, path: path, speed: speed ?? entry.speed)
+        plugIn(entry.serial)
+    }
+
+    /// Plugs the instrument with `serial` back into its port. Returns false for an instrument that
+    /// is not on USB.
+    @discardableResult
+    public func plugIn(_ serial: String) -> Bool {
+        guard let plug = plugs[serial] else { return false }
+        usb.attach(plug.function, path: plug.path, speed: plug.speed)
+        return true
+    }
+
+    /// Pulls the plug of the instrument with `serial`. Returns false for an instrument that is not
+    /// on USB.
+    @discardableResult
+    public func unplug(_ serial: String) -> Bool {
+        guard let plug = plugs[serial] else { return false }
+        usb.detach(path: plug.path)
+        return true
     }
 
     /// The USB port of the instrument with `serial`.
-    public func usbPath(of serial: String) -> String? { usbPaths[serial] }
+    public func usbPath(of serial: String) -> String? { plugs[serial]?.path }
 
     /// The detector module named `serial`, for its fault and interlock lines.
     public func gatedDetector(_ serial: String) -> GatedDetectorModule? {
         modules[serial] as? GatedDetectorModule
+    }
+
+    /// Makes a fault happen now. Returns false when no instrument has this name or the instrument
+    /// does not have this kind of fault.
+    @discardableResult
+    public func inject(_ fault: EmulatedFault, into serial: String) -> Bool {
+        if let path = plugs[serial]?.path { return usb.inject(fault, path: path) }
+        guard let module = modules[serial] else { return false }
+        if context.exclusively({ module.inject(fault, at: context.now) }) { return true }
+        return injectIntoLines(fault, of: serial)
+    }
+
+    /// A fault of one of an instrument's lines, counted by `detail` in the order of their roles, or
+    /// of the chip they are on.
+    private func injectIntoLines(_ fault: EmulatedFault, of serial: String) -> Bool {
+        guard let lines = wires[serial], !lines.isEmpty else { return false }
+        if fault.kind == .disconnect {
+            for chip in Set(lines.map(\.chip)).sorted() { gpio.removeChip(chip) }
+            return true
+        }
+        var fault = fault
+        let number = fault.detail ?? 0
+        let line = lines[abs(number) % lines.count]
+        fault.detail = number / lines.count
+        return gpio.inject(fault, line: line)
     }
 
     /// Schedules faults. Returns those that name no instrument of the bench.
@@ -145,15 +196,9 @@ public final class EmulatedBench: @unchecked Sendable {
     public func schedule(_ faults: [PlannedFault]) -> [PlannedFault] {
         var unknown: [PlannedFault] = []
         for planned in faults {
-            if let path = usbPaths[planned.device] {
-                let host = usb
-                context.reactor.schedule(at: planned.time) {
-                    host.inject(planned.fault, path: path)
-                }
-            } else if let module = modules[planned.device] {
-                let context = context
-                context.schedule(at: planned.time) {
-                    _ = module.inject(planned.fault, at: context.now)
+            if plugs[planned.device] != nil || modules[planned.device] != nil {
+                context.reactor.schedule(at: planned.time) { [weak self] in
+                    self?.inject(planned.fault, into: planned.device)
                 }
             } else {
                 unknown.append(planned)
