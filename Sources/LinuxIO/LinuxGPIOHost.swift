@@ -8,7 +8,9 @@ import Quantities
 ///
 /// That interface keeps 16 edges a line and silently drops the newest when more happen before they
 /// are read, so a full read marks the following edge with `lossPossible` and the level is to be
-/// read again.
+/// read again. Edges faster than the kernel's interrupt thread are merged before they are counted;
+/// what tells is an edge like the one before, which is marked too. A burst that is merged into an
+/// edge of the other kind leaves no trace.
 public actor LinuxGPIOHost: GPIOHost {
     private let reactor: EpollReactor
 
@@ -172,6 +174,8 @@ private actor LinuxGPIOInput: GPIOInput {
     private var descriptor: Int32 = -1
     private var edges: [GPIOEdge] = []
     private var lossPossible = false
+    /// Whether the last edge seen was a rising one; at first, whether the line was active.
+    private var wasRising = false
     private var waiter: CheckedContinuation<Void, Never>?
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { reactor.asUnownedSerialExecutor() }
@@ -184,6 +188,7 @@ private actor LinuxGPIOInput: GPIOInput {
 
     func start() async throws(GPIOError) {
         guard let pointer = request?.line else { throw .closed(line) }
+        wasRising = gpiod_line_get_value(pointer) == 1
         descriptor = gpiod_line_event_get_fd(pointer)
         guard descriptor >= 0 else { throw .lastSystemError("line \(line)") }
         do throws(ByteStreamError) {
@@ -202,13 +207,16 @@ private actor LinuxGPIOInput: GPIOInput {
             gpiod_line_event_read_multiple(pointer, &events, UInt32(Self.kernelBuffer)))
         guard count > 0 else { return }
         for event in events[..<count] {
+            let isRising = event.event_type == GPIOD_LINE_EVENT_RISING_EDGE
+            // Edges faster than the interrupt thread are merged: then two alike follow each other.
+            if isRising == wasRising { lossPossible = true }
+            wasRising = isRising
             edges.append(
                 GPIOEdge(
                     time: HostInstant(
                         nanoseconds: Int64(event.ts.tv_sec) * 1_000_000_000
                             + Int64(event.ts.tv_nsec)),
-                    isRising: event.event_type == GPIOD_LINE_EVENT_RISING_EDGE,
-                    lossPossible: lossPossible))
+                    isRising: isRising, lossPossible: lossPossible))
             lossPossible = false
         }
         if count == Self.kernelBuffer { lossPossible = true }

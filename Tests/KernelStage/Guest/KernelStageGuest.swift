@@ -21,6 +21,16 @@ struct KernelStageGuest {
                         checklist: checklist, catalog: catalog, reactor: reactor,
                         benchReactor: benchReactor
                     ).run()
+                case "usb":
+                    try await USBChecks(
+                        checklist: checklist, catalog: catalog, reactor: reactor,
+                        bench: try USBBench(catalog: catalog, reactor: benchReactor)
+                    ).run()
+                case "serve-attached":
+                    try await BenchServer.run(.attached, catalog: catalog, reactor: benchReactor)
+                case "serve-network":
+                    try await BenchServer.run(
+                        .network(port: 3240), catalog: catalog, reactor: benchReactor)
                 default: throw CheckFailure("unknown part \(part)")
                 }
             }

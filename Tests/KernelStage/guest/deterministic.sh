@@ -1,2 +1,2 @@
 # The deterministic run: everything in the guest, sourced by init.
-kernel-stage-guest gpio
+kernel-stage-guest gpio usb

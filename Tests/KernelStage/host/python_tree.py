@@ -23,7 +23,7 @@ UNUSED = {
 def unused(folder, names):
     return [
         name for name in names
-        if name in UNUSED or name.startswith("config-") or name.endswith((".a", ".h", ".pyi"))
+        if name in UNUSED or name.startswith("config-") or name.endswith((".a", ".h", ".pyi", ".pth"))
     ]
 
 

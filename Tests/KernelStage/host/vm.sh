@@ -1,16 +1,5 @@
 # Runs the virtual machine. Sourced by scripts/kernel-stage.
 
-# Hardware acceleration is used by the interoperability run only, and only where it is the
-# processor's own: /dev/kvm alone proves nothing, it may belong to a nested or paravirtual KVM that
-# Debian's kernel cannot run on.
-accelerator() {
-    if [[ -w /dev/kvm && (-d /sys/module/kvm_intel || -d /sys/module/kvm_amd) ]]; then
-        echo "-accel kvm -cpu host"
-    else
-        echo "-accel tcg -cpu max"
-    fi
-}
-
 # run_vm LOG TIMEOUT INITRAMFS KERNEL-ARGUMENTS [QEMU-ARGUMENTS...]
 #
 # The serial console goes to LOG. Succeeds when the guest printed a verdict that says 'pass'; the
@@ -21,7 +10,7 @@ run_vm() {
     timeout --kill-after=5 "$limit" qemu-system-x86_64 -M q35 -smp 1 \
         -nodefaults -no-user-config -no-reboot -display none -serial "file:$log" \
         -kernel "$kernel_dir/vmlinux" -initrd "$initramfs" \
-        -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr $append" \
+        -append "console=ttyS0 quiet loglevel=3 log_buf_len=4M panic=-1 mitigations=off nokaslr $append" \
         "$@" </dev/null >"$log.qemu" 2>&1 || status=$?
     if ((status == 124)); then
         echo "kernel-stage: no end after $limit s; the last lines of the guest:" >&2
