@@ -38,6 +38,20 @@ public final class USBDeviceController: @unchecked Sendable {
         function.busReset(speed: speed, at: now)
     }
 
+    /// Whether a configuration has been selected.
+    public var isConfigured: Bool { configuration != 0 }
+
+    /// The value of the one configuration the descriptors list.
+    public var defaultConfiguration: UInt8 {
+        let shown = function.descriptors.variant(at: speed).configuration
+        return shown.count > 5 ? shown[5] : 0
+    }
+
+    /// Selects the one configuration, as a host does that has just enumerated the device.
+    public func configure(at now: HostInstant) {
+        _ = setConfiguration(defaultConfiguration, at: now)
+    }
+
     /// The endpoint `address` in the alternate settings that are selected.
     public func endpoint(_ address: UInt8) -> USBEndpoint? {
         for interface in interfaces
