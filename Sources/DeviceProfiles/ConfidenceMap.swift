@@ -69,6 +69,16 @@ extension DeviceProfile {
         confidence.statedFields.filter { confidence(of: $0) == .assumed }
     }
 
+    /// How many stated fields have each confidence.
+    public var fieldsByConfidence: [Confidence: Int] {
+        confidence.statedFields.reduce(into: [:]) { $0[confidence(of: $1), default: 0] += 1 }
+    }
+
+    /// Where the value of a stated field stands in the file, counted from 1.
+    public func place(of path: String) -> (line: Int, column: Int)? {
+        marks[path].map { ($0.line, $0.column) }
+    }
+
     /// Refuses a profile that contains guesses.
     ///
     /// - Parameter excluding: sections that do not matter to the caller, such as `emulation` for a
