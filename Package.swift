@@ -59,6 +59,10 @@ let package = Package(
             dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
             path: "drivers/SinglePhotonDetectors"),
         .target(
+            name: "BenchInstruments",
+            dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
+            path: "drivers/BenchInstruments"),
+        .target(
             name: "Calibration", dependencies: ["Quantities", "LinkTypes", "Instruments"],
             path: "calibration"),
         .target(
@@ -80,7 +84,7 @@ let package = Package(
             name: "Registry",
             dependencies: [
                 "HostIO", "DeviceProfiles", "FirmwareProfiles", "Instruments", "TimeTaggers",
-                "PolarizationControllers", "SinglePhotonDetectors",
+                "PolarizationControllers", "SinglePhotonDetectors", "BenchInstruments",
             ],
             path: "drivers/Registry"),
 
@@ -143,10 +147,22 @@ let package = Package(
                 "Instruments", "SinglePhotonDetectors", "TestSupport",
             ]),
         .testTarget(
+            name: "BenchInstrumentsTests",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
+                "Instruments", "BenchInstruments", "TestSupport",
+            ]),
+        .testTarget(
             name: "EmulatedTests",
             dependencies: [
                 "Quantities", "HostIO", "DeviceProfiles", "OpticalBench", "Emulated",
                 "FirmwareProfiles", "TestSupport",
+            ]),
+        .testTarget(
+            name: "DriverContractTests",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
+                "Instruments", "Registry", "OpticalBench", "Emulated", "TestSupport",
             ]),
         .testTarget(
             name: "CalibrationTests", dependencies: ["Calibration", "OpticalBench", "TestSupport"]),

@@ -31,6 +31,15 @@ extension DeviceProfile {
                     expected: "\(bridge.rawValue), as `identity.transport` says",
                     found: serialPort.bridge.rawValue)
             }
+        case .usbTMC, .usbHID: need("usb", usb != nil)
+        case .serialLine:
+            need("serial_port", serialPort != nil)
+            if let serialPort, serialPort.bridge != .any {
+                sink.report(
+                    "serial_port.bridge",
+                    expected: "\(SerialBridge.any.rawValue), as `identity.transport` says",
+                    found: serialPort.bridge.rawValue)
+            }
         case .gpio: need("topology.lines", !lines.isEmpty)
         }
         if firmware.grammar == .identificationFields,

@@ -6,6 +6,14 @@ public enum DialectStyle: String, CaseIterable, Hashable, Sendable {
     case aptFrames = "apt_frames"
     /// Lines of ASCII text.
     case textLines = "text_lines"
+    /// A register number and a value, read or written, in a packet of fixed length.
+    case registerPacket = "register_packet"
+    /// LabJack's packets with two check sums.
+    case labJackPacket = "labjack_packet"
+    /// Thorlabs Elliptec: address digit, two letters, hexadecimal data.
+    case elliptecText = "elliptec_text"
+    /// Numbered reports of the USB human interface class.
+    case hidReport = "hid_report"
 }
 
 /// Whether the case of letters matters in commands.

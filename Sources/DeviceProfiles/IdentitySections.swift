@@ -14,6 +14,12 @@ public enum DeviceKind: String, CaseIterable, Hashable, Sendable {
     case powerMeter = "power_meter"
     /// Attenuates light.
     case attenuator
+    /// Regulates a temperature.
+    case temperatureController = "temperature_controller"
+    /// Sets and reads voltages, such as the bias of a modulator.
+    case analogIO = "analog_io"
+    /// Adds digital lines to the host.
+    case digitalIO = "digital_io"
 }
 
 /// How an instrument is attached to the host.
@@ -24,6 +30,13 @@ public enum DeviceTransport: String, CaseIterable, Hashable, Sendable {
     case usbFTDI = "usb_ftdi"
     /// A USB communications-class serial port.
     case usbCDCACM = "usb_cdc_acm"
+    /// The USB test and measurement class.
+    case usbTMC = "usb_tmc"
+    /// Reports of the USB human interface class.
+    case usbHID = "usb_hid"
+    /// An RS-232 or logic-level serial line, behind whatever adapter the bench has. Such a device
+    /// can not be recognised; the operator declares its port.
+    case serialLine = "serial_line"
     /// Digital lines.
     case gpio
 }
@@ -150,6 +163,8 @@ public enum SerialBridge: String, CaseIterable, Hashable, Sendable {
     case ftdi
     /// The communications class, no converter chip of its own.
     case cdcACM = "cdc_acm"
+    /// Any adapter; which one is not a fact about the model.
+    case any
 }
 
 /// Parity of serial characters.

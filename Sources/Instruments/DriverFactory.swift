@@ -42,6 +42,57 @@ public struct GPIOWiring: Hashable, Sendable {
     }
 }
 
+/// Where an instrument on a serial line is, as the operator declares it.
+public enum SerialLineLocation: Hashable, Sendable, CustomStringConvertible {
+    /// A device node.
+    case path(String)
+    /// The USB serial adapter with this serial number, driven without a kernel driver or by one.
+    case adapter(serial: String)
+
+    /// The location as text.
+    public var description: String {
+        switch self {
+        case .path(let path): path
+        case .adapter(let serial): "adapter \(serial)"
+        }
+    }
+}
+
+/// Instruments on a serial line that can not be recognised, declared by the port they are on.
+public struct SerialWiring: Hashable, Sendable {
+    /// The name that tells it from its like, such as `squeezer-bob`; stands for a serial number.
+    public var name: String
+    /// The identifier of its profile.
+    public var profile: String
+    /// The port.
+    public var location: SerialLineLocation
+    /// The addresses on a line that several units share, in the order the light passes them; empty
+    /// for a line with one unit.
+    public var addresses: [UInt8]
+    /// A declaration.
+    public init(
+        name: String, profile: String, location: SerialLineLocation, addresses: [UInt8] = []
+    ) {
+        self.name = name
+        self.profile = profile
+        self.location = location
+        self.addresses = addresses
+    }
+}
+
+/// What can not be found out by looking: the wiring of a bench, as the operator declares it.
+public struct BenchWiring: Hashable, Sendable {
+    /// Instruments wired to GPIO lines.
+    public var lines: [GPIOWiring]
+    /// Instruments on serial lines.
+    public var serial: [SerialWiring]
+    /// A wiring.
+    public init(lines: [GPIOWiring] = [], serial: [SerialWiring] = []) {
+        self.lines = lines
+        self.serial = serial
+    }
+}
+
 /// Where a device is attached.
 public enum DeviceAddress: Hashable, Sendable, CustomStringConvertible {
     /// On USB, driven without a kernel driver.
@@ -50,6 +101,8 @@ public enum DeviceAddress: Hashable, Sendable, CustomStringConvertible {
     case serialPort(path: String)
     /// Wired to GPIO lines, by the name of its wiring.
     case wired(name: String)
+    /// On a serial line, by the name of its wiring.
+    case serialLine(name: String)
 
     /// The address as a short text that is unique on one host.
     public var description: String {
@@ -57,6 +110,7 @@ public enum DeviceAddress: Hashable, Sendable, CustomStringConvertible {
         case .usb(let id): "usb:\(id)"
         case .serialPort(let path): "serial:\(path)"
         case .wired(let name): "gpio:\(name)"
+        case .serialLine(let name): "line:\(name)"
         }
     }
 }
@@ -77,6 +131,8 @@ public enum DeviceAvailability: Hashable, Sendable {
     case unsupportedFirmware(found: String, supported: String)
     /// Several profiles fit.
     case ambiguous(profiles: [String])
+    /// It was declared, and its port is not there.
+    case absent(advice: String)
 }
 
 /// A device that was found.
@@ -116,6 +172,9 @@ public struct DiscoveredDevice: Hashable, Sendable {
         self.availability = availability
         self.usb = usb
     }
+
+    /// Whether it is the instrument that the operator declared so.
+    func isDeclared(_ wiring: SerialWiring) -> Bool { address == .serialLine(name: wiring.name) }
 }
 
 /// An instrument by what it can do; made, not yet open.
@@ -126,6 +185,18 @@ public enum OpenableInstrument: Sendable {
     case polarizationController(any PolarizationController)
     /// Detects photons.
     case singlePhotonDetector(any SinglePhotonDetector)
+    /// Shifts pulses in time.
+    case delayGenerator(any DelayGenerator)
+    /// Measures optical power.
+    case powerMeter(any PowerMeter)
+    /// Attenuates light.
+    case attenuator(any Attenuator)
+    /// Regulates a temperature.
+    case temperatureController(any TemperatureController)
+    /// Sets and reads voltages.
+    case analogIO(any AnalogIO)
+    /// Adds digital lines.
+    case digitalIO(any DigitalLineAdapter)
 
     /// What every instrument has.
     public var instrument: any Instrument {
@@ -133,6 +204,12 @@ public enum OpenableInstrument: Sendable {
         case .timeTagger(let instrument): instrument
         case .polarizationController(let instrument): instrument
         case .singlePhotonDetector(let instrument): instrument
+        case .delayGenerator(let instrument): instrument
+        case .powerMeter(let instrument): instrument
+        case .attenuator(let instrument): instrument
+        case .temperatureController(let instrument): instrument
+        case .analogIO(let instrument): instrument
+        case .digitalIO(let instrument): instrument
         }
     }
     /// The time tagger, if it is one.
@@ -155,8 +232,8 @@ public struct DriverRequest: Sendable {
     public enum Attachment: Sendable {
         /// A USB device with a language of its own.
         case usb(any USBHost, USBDeviceSummary)
-        /// A stream, whatever carries it.
-        case stream(StreamSource)
+        /// A stream, whatever carries it, and the addresses of the units that share it, if any.
+        case stream(StreamSource, addresses: [UInt8] = [])
         /// Digital lines.
         case lines(any GPIOHost, name: String, LineAssignment)
     }
@@ -187,7 +264,7 @@ public struct DriverRequest: Sendable {
         let found =
             switch attachment {
             case .usb: "a USB device"
-            case .stream(let source): "the stream \(source.name)"
+            case .stream(let source, _): "the stream \(source.name)"
             case .lines: "GPIO lines"
             }
         return DriverError(

@@ -23,7 +23,7 @@ public struct DriverRegistry: Sendable {
     ///   `notSupported` when no driver fits.
     public func make(
         _ device: DiscoveredDevice, catalog: ProfileCatalog, ports: HostPorts,
-        wirings: [GPIOWiring] = []
+        wiring: BenchWiring = BenchWiring()
     ) throws(DriverError) -> OpenableInstrument {
         guard device.availability == .ready, let id = device.profile, let profile = catalog[id]
         else {
@@ -32,7 +32,7 @@ public struct DriverRegistry: Sendable {
                 expected: "a device that is ready", found: "\(device.availability)",
                 advice: "follow the advice of the device list, then look for devices again")
         }
-        let attachment = try attachment(of: device, profile, ports, wirings)
+        let attachment = try attachment(of: device, profile, ports, wiring)
         return try make(
             DriverRequest(
                 profile: profile, attachment: attachment, serial: device.serial,
@@ -64,26 +64,27 @@ public struct DriverRegistry: Sendable {
 
     private func attachment(
         of device: DiscoveredDevice, _ profile: DeviceProfile, _ ports: HostPorts,
-        _ wirings: [GPIOWiring]
+        _ wiring: BenchWiring
     ) throws(DriverError) -> DriverRequest.Attachment {
         switch device.address {
         case .usb:
             if let host = ports.usb, let summary = device.usb {
                 guard let settings = profile.serialPort else { return .usb(host, summary) }
-                return .stream(
-                    Self.bridge(host, summary, settings: settings, reactor: ports.reactor))
+                return .stream(Self.bridge(host, summary, settings, reactor: ports.reactor))
             }
         case .serialPort(let path):
             if let host = ports.serial {
-                let settings = SerialSettings(profile.serialPort)
-                return .stream(
-                    StreamSource(name: path) { () async throws(ByteStreamError) in
-                        InstrumentStream(try await host.open(path: path, settings: settings))
-                    })
+                return .stream(Self.node(host, path, profile))
             }
         case .wired(let name):
-            if let host = ports.gpio, let wiring = wirings.first(where: { $0.name == name }) {
-                return .lines(host, name: name, wiring.lines)
+            if let host = ports.gpio, let wired = wiring.lines.first(where: { $0.name == name }) {
+                return .lines(host, name: name, wired.lines)
+            }
+        case .serialLine(let name):
+            if let declared = wiring.serial.first(where: { $0.name == name }),
+                let source = Self.source(of: declared, profile, device.usb, ports)
+            {
+                return .stream(source, addresses: declared.addresses)
             }
         }
         throw DriverError(
@@ -92,27 +93,67 @@ public struct DriverRegistry: Sendable {
             advice: "look for devices again with the same ports and wirings")
     }
 
+    /// The port of a declared instrument: its adapter without a kernel driver where `adapter` could
+    /// be claimed, or else a device node.
+    private static func source(
+        of declared: SerialWiring, _ profile: DeviceProfile, _ adapter: USBDeviceSummary?,
+        _ ports: HostPorts
+    ) -> StreamSource? {
+        if let host = ports.usb, let adapter, let settings = profile.serialPort {
+            return bridge(host, adapter, settings, reactor: ports.reactor)
+        }
+        guard let host = ports.serial else { return nil }
+        switch declared.location {
+        case .path(let path): return node(host, path, profile)
+        case .adapter(let serial):
+            return StreamSource(name: "\(declared.location)") {
+                () async throws(ByteStreamError) in
+                // The node may have another number each time the adapter is plugged in.
+                guard let port = await host.ports().first(where: { $0.serial == serial }) else {
+                    throw .notFound("\(declared.location)")
+                }
+                return InstrumentStream(
+                    try await host.open(
+                        path: port.path, settings: SerialSettings(profile.serialPort)))
+            }
+        }
+    }
+
+    private static func node(
+        _ host: any SerialHost, _ path: String, _ profile: DeviceProfile
+    ) -> StreamSource {
+        let settings = SerialSettings(profile.serialPort)
+        return StreamSource(name: path) { () async throws(ByteStreamError) in
+            InstrumentStream(try await host.open(path: path, settings: settings))
+        }
+    }
+
     private static func bridge(
-        _ host: any USBHost, _ summary: USBDeviceSummary, settings: SerialPortSettings,
+        _ host: any USBHost, _ summary: USBDeviceSummary, _ settings: SerialPortSettings,
         reactor: any Reactor
     ) -> StreamSource {
         let line = SerialSettings(settings)
+        let kind = settings.bridge == .any ? adapterKind(summary) : settings.bridge
         return StreamSource(name: "USB \(summary.id.path)") { () async throws(ByteStreamError) in
             let device: any USBDevice
             do throws(USBTransferError) { device = try await host.open(summary.id) } catch {
                 throw .usb(error)
             }
-            switch settings.bridge {
-            case .ftdi:
+            if kind == .ftdi {
                 return InstrumentStream(
                     try await FTDIBridge.open(
                         device, settings: line,
                         latencyTimer: settings.latencyTimerMilliseconds ?? 16, reactor: reactor))
-            case .cdcACM:
-                return InstrumentStream(
-                    try await CDCACMBridge.open(device, settings: line, reactor: reactor))
             }
+            return InstrumentStream(
+                try await CDCACMBridge.open(device, settings: line, reactor: reactor))
         }
+    }
+
+    /// Which of the two bridges drives a serial adapter: FTDI's by its vendor number; every other
+    /// must be of the communications class, or opening it says that it is not.
+    private static func adapterKind(_ summary: USBDeviceSummary) -> SerialBridge {
+        summary.vendorID == 0x0403 ? .ftdi : .cdcACM
     }
 
     // MARK: Finding
@@ -122,13 +163,17 @@ public struct DriverRegistry: Sendable {
     /// Nothing is opened. A device without permission is in the list, with advice. Ordered by
     /// address within USB, serial ports and wirings.
     public func discover(
-        on ports: HostPorts, catalog: ProfileCatalog, wirings: [GPIOWiring] = []
+        on ports: HostPorts, catalog: ProfileCatalog, wiring: BenchWiring = BenchWiring()
     ) async throws(USBTransferError) -> [DiscoveredDevice] {
         let serialPorts = await ports.serial?.ports() ?? []
         var found: [DiscoveredDevice] = []
         var usedPorts: Set<String> = []
         if let usb = ports.usb {
             for summary in try await usb.devices() {
+                if let declared = Self.declaration(for: summary, wiring) {
+                    found.append(classify(declared, catalog, adapter: summary, serialPorts))
+                    continue
+                }
                 guard var device = classify(summary, catalog) else { continue }
                 let port = serialPorts.first { Self.belongs($0, to: summary) }
                 if let port { usedPorts.insert(port.path) }
@@ -138,12 +183,84 @@ public struct DriverRegistry: Sendable {
                 found.append(device)
             }
         }
-        for port in serialPorts where !usedPorts.contains(port.path) {
+        for declared in wiring.serial where !found.contains(where: { $0.isDeclared(declared) }) {
+            found.append(classify(declared, catalog, adapter: nil, serialPorts))
+        }
+        let declaredPorts = Self.ports(of: wiring.serial, serialPorts)
+        for port in serialPorts
+        where !usedPorts.contains(port.path) && !declaredPorts.contains(port.path) {
             if let device = classify(port, catalog) { found.append(device) }
         }
         // A chip that can not be listed can not be opened either; the wiring is then not usable.
         let chips = (try? await ports.gpio?.chips()) ?? []
-        return found + wirings.compactMap { classify($0, catalog, chips: chips) }
+        return found + wiring.lines.compactMap { classify($0, catalog, chips: chips) }
+    }
+
+    private static func declaration(
+        for adapter: USBDeviceSummary, _ wiring: BenchWiring
+    ) -> SerialWiring? {
+        wiring.serial.first { declared in
+            if case .adapter(let serial) = declared.location { return serial == adapter.serial }
+            return false
+        }
+    }
+
+    private static func ports(
+        of declared: [SerialWiring], _ ports: [SerialPortSummary]
+    ) -> [String] {
+        declared.compactMap { wired in
+            switch wired.location {
+            case .path(let path): path
+            case .adapter(let serial): ports.first { $0.serial == serial }?.path
+            }
+        }
+    }
+
+    /// An instrument whose port the operator has declared.
+    private func classify(
+        _ declared: SerialWiring, _ catalog: ProfileCatalog, adapter: USBDeviceSummary?,
+        _ ports: [SerialPortSummary]
+    ) -> DiscoveredDevice {
+        let profile = catalog[declared.profile]
+        let node = Self.ports(of: [declared], ports).first
+        let port = ports.first { $0.path == node }
+        var device = DiscoveredDevice(
+            address: .serialLine(name: declared.name), profile: profile?.id,
+            vendor: profile?.identity.vendor ?? "",
+            model: profile?.identity.model ?? declared.profile, serial: declared.name,
+            firmware: "", isEmulated: adapter?.isEmulated ?? false, availability: .ready,
+            usb: adapter)
+        if profile.flatMap({ factory(for: $0) }) == nil {
+            device.availability = .unknownModel
+        } else if let adapter {
+            switch adapter.access {
+            case .available: break
+            case .permissionDenied(let node):
+                device.availability = .permissionDenied(
+                    advice: "no access to \(node): install the udev rules and plug it in again")
+            case .busy:
+                device.availability = .busy(advice: "close the other program that uses the adapter")
+            case .claimedByKernelDriver(let name):
+                // The kernel's serial port is as good as the adapter itself.
+                device.usb = nil
+                if port == nil {
+                    device.availability = .claimedByKernelDriver(
+                        name: name, advice: "unbind the driver from the adapter")
+                }
+            }
+        }
+        if device.usb == nil, device.availability == .ready {
+            if let port, !port.isAccessible {
+                device.availability = .permissionDenied(
+                    advice:
+                        "no access to \(port.path): add the user to the group of the device node")
+            } else if port == nil, case .adapter(let serial) = declared.location {
+                device.availability = .absent(
+                    advice: "no serial adapter \(serial) is attached: check its cable, or correct "
+                        + "the declaration of \(declared.name)")
+            }
+        }
+        return device
     }
 
     private func classify(

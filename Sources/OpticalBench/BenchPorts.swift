@@ -52,3 +52,51 @@ public protocol DetectorElement: AnyObject {
     /// Counts since the previous call, as the module's own counter sees them.
     func takeCounts(through time: Picoseconds) -> UInt64
 }
+
+/// Retarders with fixed axes whose retardance follows a drive voltage: fibre squeezers and
+/// liquid-crystal cells, counted in the order the light passes them.
+public protocol VoltageRetarders: AnyObject {
+    /// The number of retarders.
+    var retarderCount: Int { get }
+    /// Drives retarder `retarder` with `voltage` from `time` on: direct voltage for a squeezer,
+    /// the amplitude of the alternating voltage for a liquid crystal.
+    func setDrive(_ voltage: Volts, retarder: Int, at time: Picoseconds)
+}
+
+/// The light that falls on the sensor of a power meter.
+public protocol PowerProbe: AnyObject {
+    /// The power at `time`.
+    func power(at time: Picoseconds) -> Watts
+    /// The wavelength of the light.
+    var wavelength: Nanometres { get }
+}
+
+/// An attenuator in the beam.
+public protocol AttenuatingElement: AnyObject {
+    /// Attenuates by `attenuation` from `time` on.
+    func setAttenuation(_ attenuation: Decibels, at time: Picoseconds)
+}
+
+/// A delay in the path of electrical pulses.
+public protocol PulseDelay: AnyObject {
+    /// Delays pulses by `delay` from `time` on.
+    func setDelay(_ delay: Picoseconds, at time: Picoseconds)
+    /// Lets pulses pass or not from `time` on.
+    func setEnabled(_ isEnabled: Bool, at time: Picoseconds)
+}
+
+/// A cold plate with a sensor and a thermo-electric cooler.
+public protocol ThermalStage: AnyObject {
+    /// Drives the cooler with `milliamperes` from `time` on; positive currents cool.
+    func setCoolerCurrent(_ milliamperes: Double, at time: Picoseconds)
+    /// The temperature of the plate at `time`.
+    func temperature(at time: Picoseconds) -> Celsius
+}
+
+/// The terminals of an instrument that sets and reads voltages.
+public protocol AnalogTerminals: AnyObject {
+    /// Drives output `output` with `voltage` from `time` on.
+    func setVoltage(_ voltage: Volts, output: Int, at time: Picoseconds)
+    /// The voltage at input `input` at `time`.
+    func voltage(input: Int, at time: Picoseconds) -> Volts
+}

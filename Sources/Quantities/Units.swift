@@ -84,3 +84,23 @@ public struct Decibels: Quantity {
     /// The unit symbol.
     public static let symbol = "dB"
 }
+
+/// An optical power in watts.
+public struct Watts: Quantity {
+    /// The power in watts.
+    public let rawValue: Double
+    /// Wraps a power in watts.
+    public init(_ rawValue: Double) { self.rawValue = rawValue }
+    /// The unit symbol.
+    public static let symbol = "W"
+}
+
+/// An optical wavelength in vacuum in nanometres.
+public struct Nanometres: Quantity {
+    /// The wavelength in nanometres.
+    public let rawValue: Double
+    /// Wraps a wavelength in nanometres.
+    public init(_ rawValue: Double) { self.rawValue = rawValue }
+    /// The unit symbol.
+    public static let symbol = "nm"
+}

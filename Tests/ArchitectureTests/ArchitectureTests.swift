@@ -42,6 +42,9 @@ struct ArchitectureTests {
         "SinglePhotonDetectors": [
             "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments",
         ],
+        "BenchInstruments": [
+            "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments",
+        ],
         "Emulated": [
             "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "OpticalBench", "CSystemShims",
         ],

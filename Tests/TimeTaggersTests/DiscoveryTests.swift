@@ -37,7 +37,8 @@ struct DiscoveryTests {
     }
 
     private func discover(
-        _ devices: [USBDeviceSummary], ports: [SerialPortSummary] = [], wirings: [GPIOWiring] = []
+        _ devices: [USBDeviceSummary], ports: [SerialPortSummary] = [],
+        wiring: BenchWiring = BenchWiring()
     ) throws -> [DiscoveredDevice] {
         let host = ScriptedUSBHost(devices.map { ScriptedUSBDevice($0, reactor: reactor) })
         return try reactor.run { [self] in
@@ -45,7 +46,7 @@ struct DiscoveryTests {
                 on: HostPorts(
                     usb: host, serial: ListedPorts(ports), gpio: ScriptedGPIO(reactor: reactor),
                     reactor: reactor),
-                catalog: catalog, wirings: wirings)
+                catalog: catalog, wiring: wiring)
         }
     }
 
@@ -126,7 +127,7 @@ struct DiscoveryTests {
         let found = try reactor.run { [self] in
             try await registry.discover(
                 on: HostPorts(gpio: ScriptedGPIO(reactor: reactor), reactor: reactor),
-                catalog: catalog, wirings: [wiring, unknown])
+                catalog: catalog, wiring: BenchWiring(lines: [wiring, unknown]))
         }
         #expect(found.map(\.address) == [.wired(name: "h"), .wired(name: "v")])
         #expect(found.map(\.availability) == [.ready, .unknownModel])

@@ -13,7 +13,7 @@ public struct ThorlabsMPC320Factory: DriverFactory {
     }
     /// Makes a driver.
     public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
-        guard case .stream(let source) = request.attachment else {
+        guard case .stream(let source, _) = request.attachment else {
             throw request.unusableAttachment(expected: "a stream")
         }
         return .polarizationController(

@@ -10,10 +10,11 @@ public struct S15DetectorFactory: DriverFactory {
     /// Detectors with text commands.
     public func drives(_ profile: DeviceProfile) -> Bool {
         profile.identity.kind == .singlePhotonDetector && profile.dialect?.style == .textLines
+            && profile.identity.transport == .usbCDCACM
     }
     /// Makes a driver.
     public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
-        guard case .stream(let source) = request.attachment else {
+        guard case .stream(let source, _) = request.attachment else {
             throw request.unusableAttachment(expected: "a stream")
         }
         return .singlePhotonDetector(

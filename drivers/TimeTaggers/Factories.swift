@@ -37,10 +37,11 @@ public struct TDC1Factory: DriverFactory {
     /// Time taggers with text commands.
     public func drives(_ profile: DeviceProfile) -> Bool {
         profile.identity.kind == .timeTagger && profile.dialect?.style == .textLines
+            && profile.dialect?.commands["mode_timestamp"] != nil
     }
     /// Makes a driver.
     public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
-        guard case .stream(let source) = request.attachment else {
+        guard case .stream(let source, _) = request.attachment else {
             throw request.unusableAttachment(expected: "a stream")
         }
         return .timeTagger(

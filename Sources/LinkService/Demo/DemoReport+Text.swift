@@ -287,6 +287,7 @@ extension DeviceAvailability {
             "firmware \(found) is not covered, known is \(supported): add a profile"
         case .ambiguous(let profiles):
             "several profiles fit: \(profiles.joined(separator: ", ")); remove one"
+        case .absent(let advice): "declared, not found: \(advice)"
         }
     }
 }

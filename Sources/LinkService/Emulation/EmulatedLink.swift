@@ -38,7 +38,7 @@ public final class EmulatedLink: Sendable {
     /// The drivers.
     public let registry: DriverRegistry
     /// The wiring of the gated detectors.
-    public let wirings: [GPIOWiring]
+    public let wiring: BenchWiring
     /// The configuration of the optics.
     public let configuration: LinkBenchConfiguration
     /// The optics as built, with the imperfections the seed gave them.
@@ -73,7 +73,7 @@ public final class EmulatedLink: Sendable {
         parameters = bench.parameters
         devices = EmulatedBench(reactor: reactor, seed: seed)
         source = EmulatedSource(bench: bench, context: devices.context)
-        wirings = Self.wirings
+        wiring = BenchWiring(lines: Self.wirings)
         try addDevices(bench)
     }
 
@@ -120,10 +120,10 @@ public final class EmulatedLink: Sendable {
         }
         devices.gpio.addChip(
             "gpiochip0", label: "emulated bench",
-            lineNames: wirings.flatMap { wiring in
+            lineNames: wiring.lines.flatMap { wiring in
                 Self.gatedRoles.map { "\(wiring.name) \($0.rawValue)" }
             })
-        for (index, wiring) in wirings.enumerated() {
+        for (index, wiring) in wiring.lines.enumerated() {
             try devices.add(
                 BenchEntry(
                     profile: try profile(wiring.profile), serial: wiring.name,
@@ -142,7 +142,7 @@ public final class EmulatedLink: Sendable {
 
     /// What is attached.
     public func discover() async throws -> [DiscoveredDevice] {
-        try await registry.discover(on: ports, catalog: catalog, wirings: wirings)
+        try await registry.discover(on: ports, catalog: catalog, wiring: wiring)
     }
 
     /// Makes and opens the instruments of Bob's node.
@@ -206,7 +206,7 @@ public final class EmulatedLink: Sendable {
                 expected: "a device \(serial) on the bench", found: "none",
                 advice: "list the devices with 'berek devices'")
         }
-        return try registry.make(match, catalog: catalog, ports: ports, wirings: wirings)
+        return try registry.make(match, catalog: catalog, ports: ports, wiring: wiring)
     }
 
     private static let wrongKind = DriverError(

@@ -7,12 +7,26 @@ import Quantities
 public enum BenchConnection {
     /// A time tagger: its cables and its oscillator.
     case timeTagger(inputs: any TaggerInputs, oscillator: any LocalOscillator)
-    /// A polarization controller: the plates it turns.
+    /// A polarization controller that turns plates.
     case polarizationController(any RotatableWaveplates)
+    /// A polarization controller that drives retarders by voltage.
+    case retarders(any VoltageRetarders)
     /// A detector module with a serial port.
     case detector(any DetectorElement)
     /// A detector module wired to GPIO lines, by the role of each line.
     case gatedDetector(any DetectorElement, lines: [String: GPIOLineID], nominalBias: Volts? = nil)
+    /// A power meter: the light on its sensor.
+    case powerMeter(any PowerProbe)
+    /// An attenuator in the beam.
+    case attenuator(any AttenuatingElement)
+    /// A delay generator: the pulses it shifts.
+    case delayGenerator(any PulseDelay)
+    /// A temperature controller: its cooler and sensor.
+    case temperatureController(any ThermalStage)
+    /// An instrument with voltage outputs and inputs.
+    case analogIO(any AnalogTerminals)
+    /// An adapter with digital lines: the bench's line that each pin, by number, is wired to.
+    case digitalIO(pins: [Int: GPIOLineID])
 }
 
 /// One emulated instrument of a bench.
@@ -76,32 +90,13 @@ public final class EmulatedBench: @unchecked Sendable {
     ///
     /// - Throws: `MissingProfileField` when profile and connection do not go together.
     public func add(_ entry: BenchEntry) throws(MissingProfileField) {
-        let profile = entry.profile
-        switch (entry.connection, profile.dialect?.style) {
-        case (.timeTagger(let inputs, let oscillator), .lengthOpcodePacket):
-            let card = try TimestampCard(
-                profile: profile, context: context, inputs: inputs, oscillator: oscillator,
-                label: entry.serial)
-            attach(card, entry)
-        case (.timeTagger(let inputs, let oscillator), .textLines):
-            try attach(
-                TDC1Unit(
-                    profile: profile, context: context, inputs: inputs, oscillator: oscillator),
-                entry)
-        case (.polarizationController(let plates), .aptFrames):
-            try attach(
-                MPC320Controller(
-                    profile: profile, context: context, plates: plates, serial: entry.serial),
-                entry)
-        case (.detector(let element), .textLines):
-            try attach(
-                SPDModule(profile: profile, context: context, detector: element), entry)
-        case (.gatedDetector(let element, let lines, let bias), nil):
-            modules[entry.serial] = try GatedDetectorModule(
-                profile: profile, context: context, gpio: gpio, lines: lines, detector: element,
-                nominalBias: bias)
-        default:
-            throw MissingProfileField(profile: profile.id, path: "a dialect for this connection")
+        guard
+            let factory = BuiltInModels.factories.first(where: { $0.models(entry.profile) })
+        else { throw MissingProfileField(profile: entry.profile.id, path: "an emulated model") }
+        switch try factory.make(entry, context: context, gpio: gpio) {
+        case .serial(let device): try attach(device, entry)
+        case .usb(let function): attach(function, entry)
+        case .wired(let module): modules[entry.serial] = module
         }
     }
 
@@ -110,7 +105,7 @@ public final class EmulatedBench: @unchecked Sendable {
         _ device: any EmulatedSerialDevice, _ entry: BenchEntry
     ) throws(MissingProfileField) {
         switch entry.profile.serialPort?.bridge {
-        case .ftdi:
+        case .ftdi, .any:
             let function = try FTDISerialFunction(
                 profile: entry.profile, serial: entry.serial, device: device)
             // The FT232 has no high speed.

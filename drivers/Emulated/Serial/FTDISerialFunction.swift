@@ -37,19 +37,25 @@ public final class FTDISerialFunction: EmulatedUSBFunction, @unchecked Sendable 
     public init(
         profile: DeviceProfile, serial: String, device: any EmulatedSerialDevice
     ) throws(MissingProfileField) {
-        let reply = try profile.endpoint("reply")
-        let command = try profile.endpoint("command")
-        inEndpoint = reply.address
-        outEndpoint = command.address
-        descriptors = try USBDescriptorSet(
-            profile: profile, serial: serial,
-            interfaces: { speed in
-                [
-                    USBInterface(
-                        number: 0, alternate: 0, classTriple: [0xFF, 0xFF, 0xFF],
-                        endpoints: [reply, command].map { $0.usbEndpoint(at: speed) })
-                ]
-            })
+        if profile.identity.transport == .serialLine {
+            inEndpoint = 0x81
+            outEndpoint = 0x02
+            descriptors = .serialAdapter(serial: serial, input: 0x81, output: 0x02)
+        } else {
+            let reply = try profile.endpoint("reply")
+            let command = try profile.endpoint("command")
+            inEndpoint = reply.address
+            outEndpoint = command.address
+            descriptors = try USBDescriptorSet(
+                profile: profile, serial: serial,
+                interfaces: { speed in
+                    [
+                        USBInterface(
+                            number: 0, alternate: 0, classTriple: [0xFF, 0xFF, 0xFF],
+                            endpoints: [reply, command].map { $0.usbEndpoint(at: speed) })
+                    ]
+                })
+        }
         line = SerialLine(device: device, baud: profile.serialPort?.baud)
         line.isClearToSend = profile.serialPort?.flowControl != .rtsCTS
         defaultLatency = .milliseconds(profile.serialPort?.latencyTimerMilliseconds ?? 16)

@@ -59,3 +59,29 @@ extension USBDescriptorSet {
         self.init(full: variant(.full), high: highSpeed ? variant(.high) : nil)
     }
 }
+
+extension USBDescriptorSet {
+    /// The descriptors of an FT232R serial adapter with its factory settings, for instruments whose
+    /// serial line ends at whatever adapter the bench has (FT232R data sheet 2.16, section 8.1).
+    static func serialAdapter(serial: String, input: UInt8, output: UInt8) -> USBDescriptorSet {
+        let device = USBDescriptorSet.device(
+            DeviceNumbers(
+                usbRelease: 0x0200, classTriple: [0, 0, 0], vendorID: 0x0403, productID: 0x6001,
+                deviceRelease: 0x0600),
+            stringIndices: [1, 2, 3])
+        let interface = USBInterface(
+            number: 0, alternate: 0, classTriple: [0xFF, 0xFF, 0xFF],
+            endpoints: [input, output].map {
+                USBEndpoint(address: $0, kind: .bulk, maxPacketSize: 64)
+            })
+        return USBDescriptorSet(
+            full: Variant(
+                device: device,
+                configuration: USBDescriptorSet.configuration(
+                    value: 1, attributes: 0xA0, maxPowerMilliamperes: 90, interfaces: [interface],
+                    functional: [:]),
+                strings: [USBDescriptorSet.languages(0x0409)]
+                    + ["FTDI", "FT232R USB UART", serial].map(USBDescriptorSet.string)),
+            high: nil)
+    }
+}

@@ -1,0 +1,2 @@
+import DeviceProfiles
+import Instruments
