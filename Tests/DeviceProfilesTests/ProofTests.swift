@@ -26,7 +26,7 @@ struct ProofTests {
         (
             "kind: client, by: tt2tool 1.4, test", "kind: rumour, by: tt2tool 1.4, test",
             "proof.driver.0.kind: expected one of hardware, client, encoder, recording, document, "
-                + "own, found \"rumour\""
+                + "own, found the text \"rumour\""
         ),
         (
             "by: tt2tool 1.4, ", "",

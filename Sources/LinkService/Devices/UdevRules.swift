@@ -57,7 +57,13 @@ public struct UdevRules: Sendable {
         let quiet = isSerial ? ", ENV{ID_MM_DEVICE_IGNORE}=\"1\"" : ""
         var rules = [Self.device(conditions) + Self.access + quiet]
         let above = conditions.map { "ATTRS{\($0.0)}==\"\($0.1)\"" }.joined(separator: ", ")
-        if isSerial { rules.append("SUBSYSTEM==\"tty\", \(above), TAG+=\"uaccess\"" + quiet) }
+        switch profile.identity.transport {
+        case .usbTMC:
+            rules.append("SUBSYSTEM==\"usbmisc\", KERNEL==\"usbtmc*\", \(above)" + Self.access)
+        case .usbHID: rules.append("SUBSYSTEM==\"hidraw\", \(above)" + Self.access)
+        case .usbFTDI, .usbCDCACM, .usbVendor, .serialLine, .gpio:
+            if isSerial { rules.append("SUBSYSTEM==\"tty\", \(above), TAG+=\"uaccess\"" + quiet) }
+        }
         return rules
     }
 
