@@ -171,7 +171,7 @@ let package = Package(
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
                 "Calibration", "DeviceProfiles", "Emulated", "EventPipeline", "FirmwareProfiles",
-                "LinuxIO", "LinkService", "TestSupport",
+                "LinuxIO", "LinkService", "Registry", "TestSupport",
             ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),
