@@ -111,6 +111,15 @@ let package = Package(
         // Tests.
         .target(
             name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
+        // Runs inside the virtual machine of scripts/kernel-stage.
+        .executableTarget(
+            name: "kernel-stage-guest",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "LinuxIO", "DeviceProfiles",
+                "FirmwareProfiles", "Instruments", "OpticalBench", "Emulated", "Registry",
+                "LinkService", "CSystemShims",
+            ],
+            path: "Tests/KernelStage/Guest"),
         .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),
         .testTarget(
             name: "LinkTypesTests", dependencies: ["LinkTypes", "Quantities", "TestSupport"]),

@@ -134,6 +134,13 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
         }
     }
 
+    /// Calls `handler` on the reactor's thread whenever `descriptor` can be read.
+    package func watchInput(
+        _ descriptor: Int32, _ handler: @escaping @Sendable () -> Void
+    ) throws(ByteStreamError) {
+        try watch(descriptor, events: EPOLLIN.rawValue) { _ in handler() }
+    }
+
     /// Changes the events that `descriptor` is watched for.
     package func rewatch(_ descriptor: Int32, events: UInt32) {
         var event = epoll_event(events: events, data: epoll_data_t(fd: descriptor))

@@ -15,7 +15,7 @@ struct ArchitectureTests {
         "Testing": nil, "XCTest": nil,
         "Glibc": [
             "Quantities", "HostIO", "LinuxIO", "EventPipeline", "Emulated", "LinkService", "berek",
-            "EmbedProfilesTool",
+            "EmbedProfilesTool", "kernel-stage-guest",
         ],
         "Musl": ["Quantities", "EventPipeline"],
         // The build plugin runs inside SwiftPM and lists a folder; it is no part of the product.
@@ -54,7 +54,7 @@ struct ArchitectureTests {
     private static let restricted: [String: Set<String>] = [
         "CLibUSB": ["LinuxIO"],
         "CLibGPIOD": ["LinuxIO"],
-        "Emulated": ["LinkService"],
+        "Emulated": ["LinkService", "kernel-stage-guest"],
         "Yams": ["DeviceProfiles", "LinkService"],
         "ArgumentParser": ["berek"],
     ]

@@ -1,0 +1,2 @@
+# The deterministic run: everything in the guest, sourced by init.
+kernel-stage-guest gpio
