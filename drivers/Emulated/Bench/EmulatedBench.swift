@@ -83,9 +83,17 @@ public final class EmulatedBench: @unchecked Sendable {
     public let gpio: EmulatedGPIOHost
     /// Whether profiles with guesses are refused.
     public let isCertified: Bool
-    private var usbPaths: [String: String] = [:]
+    private var plugs: [String: Plug] = [:]
     private var modules: [String: any FaultTarget] = [:]
+    private var wires: [String: [GPIOLineID]] = [:]
     private var nextPort = 1
+
+    /// A USB instrument and where it is plugged in.
+    private struct Plug {
+        let function: any EmulatedUSBFunction
+        let path: String
+        let speed: USBSpeed
+    }
 
     /// A bench without instruments; bench time starts at `origin`, by default now. A certified bench
     /// takes only instruments none of whose facts is a guess.
@@ -129,7 +137,11 @@ public final class EmulatedBench: @unchecked Sendable {
         switch try factory.make(entry, context: context, gpio: gpio) {
         case .serial(let device): try attach(device, entry)
         case .usb(let function): attach(function, entry)
-        case .wired(let module): modules[entry.serial] = module
+        case .wired(let module):
+            modules[entry.serial] = module
+            if case .gatedDetector(_, let lines, _) = entry.connection {
+                wires[entry.serial] = lines.sorted { $0.key < $1.key }.map(\.value)
+            }
         }
     }
 
@@ -156,16 +168,60 @@ public final class EmulatedBench: @unchecked Sendable {
     ) {
         let path = entry.path ?? "1-\(nextPort)"
         nextPort += 1
-        usbPaths[entry.serial] = path
-        usb.attach(function, path: path, speed: speed ?? entry.speed)
+        plugs[entry.serial] = Plug(
+            function: function, path: path, speed: speed ?? entry.speed)
+        plugIn(entry.serial)
+    }
+
+    /// Plugs the instrument with `serial` back into its port. Returns false for an instrument that
+    /// is not on USB.
+    @discardableResult
+    public func plugIn(_ serial: String) -> Bool {
+        guard let plug = plugs[serial] else { return false }
+        usb.attach(plug.function, path: plug.path, speed: plug.speed)
+        return true
+    }
+
+    /// Pulls the plug of the instrument with `serial`. Returns false for an instrument that is not
+    /// on USB.
+    @discardableResult
+    public func unplug(_ serial: String) -> Bool {
+        guard let plug = plugs[serial] else { return false }
+        usb.detach(path: plug.path)
+        return true
     }
 
     /// The USB port of the instrument with `serial`.
-    public func usbPath(of serial: String) -> String? { usbPaths[serial] }
+    public func usbPath(of serial: String) -> String? { plugs[serial]?.path }
 
     /// The detector module named `serial`, for its fault and interlock lines.
     public func gatedDetector(_ serial: String) -> GatedDetectorModule? {
         modules[serial] as? GatedDetectorModule
+    }
+
+    /// Makes a fault happen now. Returns false when no instrument has this name or the instrument
+    /// does not have this kind of fault.
+    @discardableResult
+    public func inject(_ fault: EmulatedFault, into serial: String) -> Bool {
+        if let path = plugs[serial]?.path { return usb.inject(fault, path: path) }
+        guard let module = modules[serial] else { return false }
+        if context.exclusively({ module.inject(fault, at: context.now) }) { return true }
+        return injectIntoLines(fault, of: serial)
+    }
+
+    /// A fault of one of an instrument's lines, counted by `detail` in the order of their roles, or
+    /// of the chip they are on.
+    private func injectIntoLines(_ fault: EmulatedFault, of serial: String) -> Bool {
+        guard let lines = wires[serial], !lines.isEmpty else { return false }
+        if fault.kind == .disconnect {
+            for chip in Set(lines.map(\.chip)).sorted() { gpio.removeChip(chip) }
+            return true
+        }
+        var fault = fault
+        let number = fault.detail ?? 0
+        let line = lines[abs(number) % lines.count]
+        fault.detail = number / lines.count
+        return gpio.inject(fault, line: line)
     }
 
     /// Schedules faults. Returns those that name no instrument of the bench.
@@ -173,15 +229,9 @@ public final class EmulatedBench: @unchecked Sendable {
     public func schedule(_ faults: [PlannedFault]) -> [PlannedFault] {
         var unknown: [PlannedFault] = []
         for planned in faults {
-            if let path = usbPaths[planned.device] {
-                let host = usb
-                context.reactor.schedule(at: planned.time) {
-                    host.inject(planned.fault, path: path)
-                }
-            } else if let module = modules[planned.device] {
-                let context = context
-                context.schedule(at: planned.time) {
-                    _ = module.inject(planned.fault, at: context.now)
+            if plugs[planned.device] != nil || modules[planned.device] != nil {
+                context.reactor.schedule(at: planned.time) { [weak self] in
+                    self?.inject(planned.fault, into: planned.device)
                 }
             } else {
                 unknown.append(planned)

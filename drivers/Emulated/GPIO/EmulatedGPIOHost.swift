@@ -71,7 +71,7 @@ public final class EmulatedGPIOHost: GPIOHost, @unchecked Sendable {
                 if let duration = fault.duration {
                     context.schedule(at: context.now + duration) { wire.hold(nil) }
                 }
-            case .lostEdges: wire.edgesToLose += fault.detail ?? 1
+            case .lostEdges: wire.edgesToLose += max(1, fault.detail ?? 1)
             default: return false
             }
             return true

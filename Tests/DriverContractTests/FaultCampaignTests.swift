@@ -1,0 +1,104 @@
+import DeviceProfiles
+import Emulated
+import Foundation
+import HostIO
+import Instruments
+import Quantities
+import TestSupport
+import Testing
+
+/// Random fault plans on virtual time. Whatever happens to an instrument ends in a named error or
+/// a marked loss, never in silence, a hang or a crash, and the instrument can be opened again.
+struct FaultCampaignTests {
+    /// The seeds of each case: cases run side by side. `BEREK_FAULT_SEED=17` runs that plan alone.
+    private static let batches: [Range<UInt64>] = {
+        if let seed = ProcessInfo.processInfo.environment["BEREK_FAULT_SEED"].flatMap(UInt64.init) {
+            return [seed..<seed + 1]
+        }
+        return stride(from: 1, to: 1001, by: 25).map { UInt64($0)..<UInt64($0) + 25 }
+    }()
+
+    @Test("a thousand random fault plans", arguments: batches)
+    func plans(seeds: Range<UInt64>) throws {
+        for seed in seeds { try run(seed: seed) }
+    }
+
+    /// The faults of one plan.
+    struct Plan: CustomStringConvertible {
+        var profile: String
+        var faults: [(after: Duration, fault: EmulatedFault)]
+
+        /// Between one and four of the faults the profile lists, within two seconds.
+        init(seed: UInt64, profiles: [DeviceProfile]) {
+            var generator = SeededGenerator(seed: seed, label: "fault plan")
+            let able = profiles.filter { !$0.faults.injectable.isEmpty }
+            let chosen = able[Int(generator.next() % UInt64(able.count))]
+            profile = chosen.id
+            faults = []
+            for _ in 0...generator.next() % 4 {
+                let kinds = chosen.faults.injectable
+                let kind = kinds[Int(generator.next() % UInt64(kinds.count))]
+                let duration = Duration.milliseconds(Int64(1 + generator.next() % 500))
+                let detail = generator.next() % 4 == 0 ? nil : Int(generator.next() % 64)
+                faults.append(
+                    (
+                        .milliseconds(Int64(generator.next() % 2000)),
+                        EmulatedFault(kind, duration: duration, detail: detail)
+                    ))
+            }
+        }
+
+        var description: String {
+            "\(profile): "
+                + faults.map { "\($0.fault.kind.rawValue) at \($0.after) \($0.fault)" }
+                .joined(separator: "; ")
+        }
+    }
+
+    private func run(seed: UInt64) throws {
+        let plan = Plan(seed: seed, profiles: try shippedCatalog.get().profiles)
+        let reactor = VirtualReactor()
+        try reactor.run {
+            let bench = try ContractBench(profile: plan.profile, seed: seed, reactor: reactor)
+            for (after, fault) in plan.faults {
+                reactor.schedule(at: reactor.now + after) {
+                    bench.bench.inject(fault, into: bench.name)
+                }
+            }
+            let finished: Void? = try await within(.seconds(600), reactor) {
+                try await Self.work(bench, plan: "seed \(seed): \(plan)")
+            }
+            #expect(finished != nil, "seed \(seed): \(plan): still busy after ten minutes")
+        }
+    }
+
+    /// Opens and uses the instrument while the plan runs, then repairs it and uses it again.
+    private static func work(_ bench: ContractBench, plan: String) async throws {
+        let exercise = Exercise(reactor: bench.reactor, rounds: 5)
+        do {
+            let made = try await bench.make()
+            do throws(DriverError) {
+                try await made.instrument.open()
+                let record = try await exercise.run(made)
+                let silent = record?.unmarkedLoss(period: ContractBench.pulsePeriod)
+                #expect(silent == nil, "\(plan): \(silent ?? "")")
+            } catch {
+                #expect(!error.found.isEmpty && !error.advice.isEmpty, "\(plan): \(error)")
+            }
+            await made.instrument.close()
+        } catch {
+            // Off its bus, or showing another firmware, it can not be found; that is no silence.
+        }
+        try? await bench.reactor.sleep(for: .seconds(3))
+        try bench.repair()
+        let again = try await bench.make()
+        do {
+            try await again.instrument.open()
+            let record = try await exercise.run(again)
+            #expect(record?.tags.isEmpty != true, "\(plan): nothing arrives after the repair")
+        } catch {
+            Issue.record("\(plan): after the repair: \(error)")
+        }
+        await again.instrument.close()
+    }
+}
