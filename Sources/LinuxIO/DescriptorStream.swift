@@ -93,6 +93,17 @@ package actor DescriptorStream: SerialPort {
         becomeReady()
     }
 
+    /// Gives the descriptor away, open; the stream is closed. Nil when it was closed before.
+    func takeDescriptor() -> Int32? {
+        guard descriptor >= 0 else { return nil }
+        reactor.unwatch(descriptor)
+        defer {
+            descriptor = -1
+            becomeReady()
+        }
+        return descriptor
+    }
+
     package func configure(_ settings: SerialSettings) async throws(ByteStreamError) {
         guard isTerminal else { throw .notSupported("line settings on \(name)") }
         guard descriptor >= 0 else { throw .closed }

@@ -11,6 +11,13 @@ public enum TCP {
     public static func connect(
         to address: String, port: UInt16, timeout: Duration, reactor: EpollReactor
     ) async throws(ByteStreamError) -> any ByteStream {
+        try await connectSocket(to: address, port: port, timeout: timeout, reactor: reactor)
+    }
+
+    /// Connects, and keeps the type from which the descriptor can be taken.
+    static func connectSocket(
+        to address: String, port: UInt16, timeout: Duration, reactor: EpollReactor
+    ) async throws(ByteStreamError) -> DescriptorStream {
         let name = "\(address):\(port)"
         var socketAddress = try parse(address, port: port)
         let descriptor = socket(
@@ -54,7 +61,7 @@ public enum TCP {
 
     static func stream(
         _ descriptor: Int32, name: String, reactor: EpollReactor
-    ) throws(ByteStreamError) -> any ByteStream {
+    ) throws(ByteStreamError) -> DescriptorStream {
         var on: Int32 = 1
         // Messages of the protocol are small and answered at once.
         setsockopt(

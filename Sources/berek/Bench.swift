@@ -1,11 +1,15 @@
 import ArgumentParser
 import DeviceProfiles
 import Glibc
+import HostIO
 import LinkService
+import LinuxIO
+import Quantities
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Serves emulated instruments to other programs.", subcommands: [Pty.self])
+        abstract: "Serves emulated instruments to other programs.",
+        subcommands: [Pty.self, ServeUSBIP.self])
 
     struct Pty: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -36,6 +40,44 @@ struct Bench: ParsableCommand {
                     print(path)
                     fflush(nil)
                 }, isStopped: { StopSignals.isRequested })
+        }
+    }
+}
+
+extension Bench {
+    /// The demo's bench on USB/IP, for conformance scripts.
+    struct ServeUSBIP: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "serve-usbip",
+            abstract: "Serves the USB devices of the emulated bench over USB/IP, on loopback.",
+            shouldDisplay: false)
+
+        @Option(help: "The TCP port; 0 lets the system choose one.") var port: UInt16 = 3240
+        @Option(help: "End after this many seconds.") var seconds: Double?
+        @OptionGroup var bench: BenchOptions
+
+        func run() async throws {
+            StopSignals.install()
+            let reactor = try EpollReactor()
+            defer { reactor.stop() }
+            let link = try EmulatedLink(
+                plan: LinkPlan(), drift: bench.drift, seed: bench.seed,
+                catalog: try bench.profiles.catalog(), reactor: reactor)
+            let service = USBIPService(bench: link.devices, reactor: reactor) { event in
+                print("\(event)")
+                fflush(nil)
+            }
+            let listener = try TCPListener(port: port, reactor: reactor)
+            print("port \(listener.port): \(service.busIDs.joined(separator: " "))")
+            fflush(nil)
+            let end = seconds.map { reactor.now + .nanoseconds(Int64($0 * 1e9)) }
+            reactor.start {
+                while !StopSignals.isRequested, end.map({ reactor.now < $0 }) ?? true {
+                    guard (try? await reactor.sleep(for: .milliseconds(50))) != nil else { break }
+                }
+                service.stop()
+            }
+            try await service.serve(on: listener)
         }
     }
 }

@@ -60,6 +60,10 @@ final class EmulatedUSBDevice: USBDevice, @unchecked Sendable {
                     continuation.resume(returning: .failure(.disconnected))
                     return
                 }
+                if slot.isExported {
+                    continuation.resume(returning: .failure(.busy(holder: USBSlot.importer)))
+                    return
+                }
                 slot.control(request, data: data, length: length, timeout: timeout) {
                     continuation.resume(returning: $0)
                 }
@@ -182,7 +186,7 @@ private struct PipeReference: @unchecked Sendable {
 
 extension USBTransfer {
     /// The bytes received, copied.
-    fileprivate func receivedBytes() -> [UInt8] {
+    func receivedBytes() -> [UInt8] {
         let count = moved
         switch buffer {
         case .some(let buffer): return buffer.withBytes { Array($0[..<count]) }

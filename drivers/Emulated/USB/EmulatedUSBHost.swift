@@ -132,7 +132,13 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
 
     /// The devices attached now, ordered by path.
     public func devices() async throws(USBTransferError) -> [USBDeviceSummary] {
-        context.exclusively { slots.map(\.summary) }
+        context.exclusively {
+            slots.map { slot in
+                var summary = slot.summary
+                if slot.isExported { summary.access = .busy }
+                return summary
+            }
+        }
     }
 
     /// Arrivals and removals from now on.
@@ -145,12 +151,49 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
 
     /// Opens a device.
     public func open(_ id: USBDeviceID) async throws(USBTransferError) -> any USBDevice {
-        let slot = context.exclusively { slots.first { $0.summary.id == id } }
+        let (slot, isExported) = context.exclusively {
+            let slot = slots.first { $0.summary.id == id }
+            return (slot, slot?.isExported == true)
+        }
         guard let slot else { throw .notFound("device \(id)") }
+        if isExported { throw .busy(holder: USBSlot.importer) }
         if case .permissionDenied(let node) = slot.summary.access {
             throw .accessDenied(node: node)
         }
         return EmulatedUSBDevice(context: context, slot: slot)
+    }
+}
+
+// MARK: - Export
+
+extension EmulatedUSBHost {
+    /// The devices that a host elsewhere could be given now, ordered by path.
+    public func exportable() -> [USBExportIdentity] {
+        context.exclusively {
+            slots.filter { !$0.isClaimed && !$0.isExported }.compactMap(\.identity)
+        }
+    }
+
+    /// Hands the device at `path` to a host elsewhere, after a reset.
+    ///
+    /// - Parameter onUnplug: called once if the device leaves the bus meanwhile, under the lock of
+    ///   the emulated bench: it must return soon and not call back into the bench.
+    /// - Throws: `notFound` without such a device, `busy` while it is used in this process or has
+    ///   been exported already.
+    public func export(
+        path: String, onUnplug: @escaping @Sendable () -> Void
+    ) throws(USBTransferError) -> EmulatedUSBExport {
+        try context.exclusively { () throws(USBTransferError) in
+            guard let slot = slots.first(where: { $0.summary.id.path == path }),
+                let identity = slot.identity
+            else { throw .notFound("device \(path)") }
+            if slot.isExported { throw .busy(holder: USBSlot.importer) }
+            if slot.isClaimed { throw .busy(holder: "a session in this process") }
+            let export = EmulatedUSBExport(
+                context: context, slot: slot, identity: identity, onUnplug: onUnplug)
+            slot.begin(export)
+            return export
+        }
     }
 }
 

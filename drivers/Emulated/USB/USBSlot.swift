@@ -12,6 +12,11 @@ final class USBSlot: @unchecked Sendable {
     private var pipes: [USBPipe] = []
     private let timing: USBBusTiming
     private var timer: WakeTimer?
+    private var controlPipe = USBControlPipe()
+    private weak var export: EmulatedUSBExport?
+
+    /// Who holds a device that is exported, as an error names it.
+    static let importer = "a USB/IP client"
 
     init(context: EmulationContext, controller: USBDeviceController, summary: USBDeviceSummary) {
         self.context = context
@@ -25,6 +30,7 @@ final class USBSlot: @unchecked Sendable {
 
     func claim(_ interface: UInt8, by owner: ObjectIdentifier) throws(USBTransferError) {
         if isGone { throw .disconnected }
+        if isExported { throw .busy(holder: Self.importer) }
         guard controller.interfaces.contains(where: { $0.number == interface }) else {
             throw .notFound("interface \(interface)")
         }
@@ -65,6 +71,10 @@ final class USBSlot: @unchecked Sendable {
         guard isClaimed, let endpoint = controller.endpoint(address) else {
             throw .notFound("endpoint \(address) in a claimed interface")
         }
+        return pipe(of: endpoint)
+    }
+
+    private func pipe(of endpoint: USBEndpoint) -> USBPipe {
         if let pipe = pipes.first(where: { $0.endpoint == endpoint }) { return pipe }
         let pipe = USBPipe(endpoint: endpoint)
         pipes.append(pipe)
@@ -142,6 +152,7 @@ final class USBSlot: @unchecked Sendable {
         guard !isGone else { return }
         let now = context.now
         controller.function.advance(to: now)
+        serviceControlPipe(at: now)
         for pipe in pipes {
             guard let (transfer, end) = pipe.run(controller, timing: timing, at: now) else {
                 continue
@@ -166,8 +177,105 @@ final class USBSlot: @unchecked Sendable {
         guard !isGone else { return }
         isGone = true
         timer?.set(nil)
+        export?.unplugged()
         for pipe in pipes { abort(pipe, .disconnected) }
     }
+}
+
+// MARK: - Export
+
+extension USBSlot {
+    /// Whether a host elsewhere has the device.
+    var isExported: Bool { export != nil }
+
+    /// Whether somebody in this process uses it.
+    var isClaimed: Bool { !claims.isEmpty }
+
+    /// What a host elsewhere is told of it.
+    var identity: USBExportIdentity? {
+        USBExportIdentity(summary, configuration: controller.defaultConfiguration)
+    }
+
+    /// Hands the device over, reset and configured, as the Linux host that exports one does.
+    func begin(_ export: EmulatedUSBExport) {
+        self.export = export
+        reset()
+    }
+
+    /// Takes the device back.
+    func endExport() {
+        export = nil
+        for transfer in controlPipe.withdrawAll() { transfer.complete(.failure(.cancelled)) }
+        for pipe in pipes { abort(pipe, .cancelled) }
+        controller.busReset(at: context.now)
+        service()
+    }
+
+    private func reset() {
+        for pipe in pipes { abort(pipe, .disconnected) }
+        controller.busReset(at: context.now)
+        controller.configure(at: context.now)
+    }
+
+    /// The pipe of an endpoint of the present configuration.
+    func exportedPipe(_ address: UInt8) -> USBPipe? {
+        guard controller.isConfigured else { return nil }
+        return controller.endpoint(address).map(pipe(of:))
+    }
+
+    func submit(_ transfer: USBControlTransfer) {
+        controlPipe.submit(transfer)
+        service()
+    }
+
+    func withdraw(_ transfer: USBControlTransfer) {
+        guard controlPipe.withdraw(transfer) else { return }
+        transfer.complete(.failure(.cancelled))
+        service()
+    }
+
+    private func serviceControlPipe(at now: HostInstant) {
+        if let next = controlPipe.pending.first, Self.isPortReset(next.request) {
+            _ = controlPipe.withdraw(next)
+            reset()
+            next.complete(.success([]))
+        }
+        guard let (transfer, result, end) = controlPipe.run(controller, timing: timing, at: now)
+        else { return }
+        if case .success = result { closePipes(after: transfer.request) }
+        let ended = ControlReference(transfer: transfer, result: result)
+        context.schedule(at: end) { [weak self] in
+            ended.transfer.complete(ended.result)
+            self?.service()
+        }
+    }
+
+    /// SET_FEATURE(PORT_RESET): addressed to a hub, but some hosts send it to the device instead.
+    private static func isPortReset(_ request: USBControlRequest) -> Bool {
+        request.requestType == 0x23 && request.request == 3 && request.value == 4
+    }
+
+    /// What is pending at an endpoint ends when its interface or the configuration is set anew.
+    private func closePipes(after request: USBControlRequest) {
+        switch (request.requestType, request.request) {
+        case (0x00, 9):
+            for pipe in pipes { abort(pipe, .disconnected) }
+        case (0x01, 11):
+            let number = UInt8(truncatingIfNeeded: request.index)
+            let addresses = controller.interfaces.filter { $0.number == number }
+                .flatMap(\.endpoints).map(\.address)
+            for pipe in pipes where addresses.contains(pipe.endpoint.address) {
+                abort(pipe, .disconnected)
+            }
+        default: break
+        }
+    }
+}
+
+private struct ControlReference: @unchecked Sendable {
+    // @unchecked: used only under the lock of the context.
+    let transfer: USBControlTransfer
+    let result: Result<[UInt8], USBTransferError>
 }
 
 /// A transfer and the pipe it waits at, to be carried into a timer.

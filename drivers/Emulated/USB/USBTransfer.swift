@@ -11,19 +11,22 @@ final class USBTransfer {
     let length: Int
     /// How many bytes were moved.
     var moved = 0
-    /// Whether an OUT transfer has sent at least one packet, be it empty.
-    var hasSentPacket = false
+    /// Whether an OUT transfer that fills its last packet is followed by an empty one.
+    let endsWithEmptyPacket: Bool
+    /// How many packets an OUT transfer has sent.
+    var packetsSent = 0
     var error: USBTransferError?
     private var onCompletion: ((USBTransfer) -> Void)?
     private var timeout: TimerToken?
 
     init(
         buffer: consuming USBBuffer?, length: Int, outgoing: [UInt8] = [],
-        onCompletion: @escaping (USBTransfer) -> Void
+        endsWithEmptyPacket: Bool = false, onCompletion: @escaping (USBTransfer) -> Void
     ) {
         self.buffer = buffer
         self.length = length
         self.outgoing = outgoing
+        self.endsWithEmptyPacket = endsWithEmptyPacket
         self.onCompletion = onCompletion
     }
 
@@ -143,7 +146,8 @@ final class USBPipe {
         _ transfer: USBTransfer, _ controller: USBDeviceController, at now: HostInstant
     ) -> Bool {
         let size = endpoint.maxPacketSize
-        while transfer.moved < transfer.length {
+        // A transfer of no bytes asks once all the same: the device may have too much to say.
+        repeat {
             let rest = transfer.length - transfer.moved
             let target = packetTarget(transfer, rest: rest)
             switch controller.packetIn(endpoint: endpoint.address, into: target, at: now) {
@@ -158,7 +162,7 @@ final class USBPipe {
                 if count > rest { transfer.error = .overflow }
                 if count < size || count > rest { return true }
             }
-        }
+        } while transfer.moved < transfer.length
         return true
     }
 
@@ -189,7 +193,9 @@ final class USBPipe {
     private func send(
         _ transfer: USBTransfer, _ controller: USBDeviceController, at now: HostInstant
     ) -> Bool {
-        while transfer.moved < transfer.length || !transfer.hasSentPacket {
+        let dataPackets = max(
+            1, (transfer.length + endpoint.maxPacketSize - 1) / endpoint.maxPacketSize)
+        while transfer.packetsSent < dataPackets + (transfer.endsWithEmptyPacket ? 1 : 0) {
             let end = min(transfer.moved + endpoint.maxPacketSize, transfer.length)
             let handshake = transfer.outgoing[transfer.moved..<end].withUnsafeBytes {
                 controller.packetOut(endpoint: endpoint.address, packet: $0, at: now)
@@ -201,7 +207,7 @@ final class USBPipe {
                 return true
             case .ack:
                 packetsOwed += 1
-                transfer.hasSentPacket = true
+                transfer.packetsSent += 1
                 transfer.moved = end
             }
         }
