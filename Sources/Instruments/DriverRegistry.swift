@@ -294,6 +294,7 @@ public struct DriverRegistry: Sendable {
         guard let profile = candidates.first else {
             return Self.nearMiss(summary, catalog).map {
                 device.availability = $0
+                if case .unsupportedFirmware(let found, _) = $0 { device.firmware = found }
                 return device
             }
         }
