@@ -33,8 +33,11 @@ let package = Package(
             dependencies: ["Quantities", .product(name: "Yams", package: "Yams")]),
         .target(
             name: "FirmwareProfiles", dependencies: ["DeviceProfiles"], path: "firmware-profiles",
-            exclude: ["README.md"], sources: ["FirmwareProfiles.swift"],
-            resources: [.embedInCode("profiles")]),
+            exclude: ["README.md", "profiles"], plugins: ["EmbedProfiles"]),
+        // Every file of firmware-profiles/profiles is compiled in.
+        .plugin(
+            name: "EmbedProfiles", capability: .buildTool(), dependencies: ["EmbedProfilesTool"]),
+        .executableTarget(name: "EmbedProfilesTool", path: "Plugins/EmbedProfilesTool"),
 
         // L2: instrument ports, physics.
         .target(
@@ -177,7 +180,7 @@ let package = Package(
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
                 "Calibration", "DeviceProfiles", "Emulated", "EventPipeline", "FirmwareProfiles",
-                "LinuxIO", "LinkService", "TestSupport",
+                "LinuxIO", "LinkService", "Registry", "TestSupport",
             ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),
@@ -185,7 +188,7 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-for target in package.targets where target.type != .system {
+for target in package.targets where target.type != .system && target.type != .plugin {
     switch target.name {
     case "CKernels", "CSystemShims":
         target.cSettings = (target.cSettings ?? []) + [.treatAllWarnings(as: .error)]

@@ -4,15 +4,8 @@ import DeviceProfiles
 public enum FirmwareProfiles {
     /// Name and text of each file, ordered by name.
     ///
-    /// The list is written out because embedded resources are known to the compiler by name only;
-    /// a test compares it with the folder `profiles`.
-    public static let files: [ProfileCatalog.File] = [
-        file("cqt-timestamp-usb", PackageResources.cqt_timestamp_usb_yaml),
-        file("s15-spd", PackageResources.s15_spd_yaml),
-        file("s15-tdc1", PackageResources.s15_tdc1_yaml),
-        file("thorlabs-mpc320", PackageResources.thorlabs_mpc320_yaml),
-        file("ttl-gated-spad", PackageResources.ttl_gated_spad_yaml),
-    ]
+    /// The plugin `EmbedProfiles` makes them from all files of the folder `profiles`.
+    public static let files: [ProfileCatalog.File] = EmbeddedProfiles.files
 
     /// The catalogue of the compiled-in profiles.
     ///
@@ -30,9 +23,5 @@ public enum FirmwareProfiles {
         adding external: [ProfileCatalog.File]
     ) throws(ProfileErrors) -> ProfileCatalog {
         try ProfileCatalog(builtIn: files, external: external)
-    }
-
-    private static func file(_ id: String, _ bytes: [UInt8]) -> ProfileCatalog.File {
-        (id + ".yaml", String(decoding: bytes, as: UTF8.self))
     }
 }

@@ -32,16 +32,21 @@ public struct ConfidenceMap: Sendable {
 
     /// The confidence of the field at `path`, whether the file states it or not.
     public func confidence(of path: String) -> Confidence {
+        exception(for: path)?.confidence ?? standard
+    }
+
+    /// The exception that decides about the field at `path`; nil when the default does.
+    func exception(for path: String) -> (path: String, confidence: Confidence)? {
         let segments = path.split(separator: ".")
-        var best: (length: Int, exact: Int, confidence: Confidence)?
+        var best: (length: Int, exact: Int, path: String, confidence: Confidence)?
         for exception in exceptions {
             let pattern = exception.path.split(separator: ".")
             guard Self.covers(pattern, segments) else { continue }
             let exact = pattern.count { $0 != "*" }
             if let best, (best.length, best.exact) >= (pattern.count, exact) { continue }
-            best = (pattern.count, exact, exception.confidence)
+            best = (pattern.count, exact, exception.path, exception.confidence)
         }
-        return best?.confidence ?? standard
+        return best.map { ($0.path, $0.confidence) }
     }
 
     static func covers(_ pattern: [Substring], _ path: [Substring]) -> Bool {
@@ -67,6 +72,37 @@ extension DeviceProfile {
     /// The dotted paths of all stated fields that are only assumed, in file order.
     public var assumedFields: [String] {
         confidence.statedFields.filter { confidence(of: $0) == .assumed }
+    }
+
+    /// The assumed fields by what says so: the path of an exception, a quirk, or, where the default
+    /// of the profile does, a section; in file order, with the number of fields.
+    public var assumedParts: [(path: String, fields: Int)] {
+        var parts: [(path: String, fields: Int)] = []
+        for field in assumedFields {
+            let segments = field.split(separator: ".")
+            let path: String
+            if segments.count >= 2, segments[0] == "quirks" {
+                path = "quirks.\(segments[1])"
+            } else {
+                path = confidence.exception(for: field)?.path ?? String(segments[0])
+            }
+            if let known = parts.firstIndex(where: { $0.path == path }) {
+                parts[known].fields += 1
+            } else {
+                parts.append((path, 1))
+            }
+        }
+        return parts
+    }
+
+    /// How many stated fields have each confidence.
+    public var fieldsByConfidence: [Confidence: Int] {
+        confidence.statedFields.reduce(into: [:]) { $0[confidence(of: $1), default: 0] += 1 }
+    }
+
+    /// Where the value of a stated field stands in the file, counted from 1.
+    public func place(of path: String) -> (line: Int, column: Int)? {
+        marks[path].map { ($0.line, $0.column) }
     }
 
     /// Refuses a profile that contains guesses.

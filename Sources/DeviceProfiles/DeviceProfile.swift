@@ -44,6 +44,8 @@ public struct DeviceProfile: Sendable {
     public let quirks: NamedTable<Quirk>
     /// Sources, date and test vectors.
     public let provenance: ProfileProvenance
+    /// Against what the driver and the emulated model were checked; nil when nobody says.
+    public let proof: ProfileProof?
     /// What an emulated device shows where the real value is unknown.
     public let emulation: EmulationIdentity?
     /// How sure each field is.

@@ -175,6 +175,7 @@ extension DeviceProfile {
         emulation = reader.optionalSection("emulation", EmulationIdentity.init)
         let stated = reader.sink.statedFields.filter(Self.isFact)
         let provenance = reader.section("provenance", ProfileProvenance.init)
+        proof = reader.optionalSection("proof", ProfileProof.init)
         let confidence = reader.section("confidence") { ConfidenceMap($0, stated: stated) }
         guard let identity, let firmware, let provenance, let confidence else { return nil }
         self.identity = identity

@@ -48,6 +48,24 @@ public struct TextPattern: Hashable, Sendable, CustomStringConvertible {
         return text
     }
 
+    /// The pattern in the language of fnmatch(3), as udev rules use it. Characters that udev can not
+    /// quote stand as `?`, so it may fit more texts than this pattern, never fewer.
+    public var shellPattern: String {
+        elements.map { element in
+            switch element {
+            case .digit: "[0-9]"
+            case .any: "?"
+            case .run: "*"
+            case .literal(let character):
+                switch character {
+                case "*", "?", "[": "[\(character)]"
+                case "|", "\"", "\\": "?"
+                default: String(character)
+                }
+            }
+        }.joined()
+    }
+
     /// Whether the whole of `text` fits the pattern.
     public func matches(_ text: String) -> Bool {
         let characters = Array(text)

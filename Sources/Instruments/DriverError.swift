@@ -24,6 +24,8 @@ public enum DriverErrorCode: String, Hashable, Sendable, CaseIterable {
     case wrongState = "BRK-DRV-010"
     /// The operation was cancelled.
     case cancelled = "BRK-DRV-011"
+    /// A fact about the model is a guess, and guesses are refused.
+    case uncertified = "BRK-DRV-012"
 }
 
 /// A failed operation on an instrument: what was expected, what was found, what to do next.

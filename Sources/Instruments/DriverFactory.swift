@@ -115,26 +115,6 @@ public enum DeviceAddress: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Whether a device that was found can be used, and if not, what to do.
-public enum DeviceAvailability: Hashable, Sendable {
-    /// It can be opened.
-    case ready
-    /// The user may not open it.
-    case permissionDenied(advice: String)
-    /// A kernel driver has it, and no serial port of that driver can be used instead.
-    case claimedByKernelDriver(name: String, advice: String)
-    /// Another program has it.
-    case busy(advice: String)
-    /// It looks like one of ours, but no profile or no driver fits.
-    case unknownModel
-    /// The model is known, this firmware is not.
-    case unsupportedFirmware(found: String, supported: String)
-    /// Several profiles fit.
-    case ambiguous(profiles: [String])
-    /// It was declared, and its port is not there.
-    case absent(advice: String)
-}
-
 /// A device that was found.
 public struct DiscoveredDevice: Hashable, Sendable {
     /// Where it is.

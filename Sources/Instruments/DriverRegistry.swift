@@ -7,8 +7,14 @@ public struct DriverRegistry: Sendable {
     /// The factories, in the order they are asked.
     public let factories: [any DriverFactory]
 
+    /// Whether drivers are refused for devices about which the profile guesses.
+    public var isCertified: Bool
+
     /// A registry of `factories`.
-    public init(_ factories: [any DriverFactory]) { self.factories = factories }
+    public init(_ factories: [any DriverFactory], certified: Bool = false) {
+        self.factories = factories
+        isCertified = certified
+    }
 
     /// The factory for devices of a profile, or nil.
     public func factory(for profile: DeviceProfile) -> (any DriverFactory)? {
@@ -29,8 +35,9 @@ public struct DriverRegistry: Sendable {
         else {
             throw DriverError(
                 code: .wrongDevice, instrument: device.model, operation: "make the driver",
-                expected: "a device that is ready", found: "\(device.availability)",
-                advice: "follow the advice of the device list, then look for devices again")
+                expected: "a device that is ready",
+                found: device.availability.reason ?? "a profile that is not in the catalogue",
+                advice: device.availability.nextAction?.text ?? "look for devices again")
         }
         let attachment = try attachment(of: device, profile, ports, wiring)
         return try make(
@@ -59,7 +66,21 @@ public struct DriverRegistry: Sendable {
                 found: "none among \(factories.map(\.family).joined(separator: ", "))",
                 advice: "choose another profile; drivers/README.md tells how to add a driver")
         }
+        if isCertified { try checkCertified(request.profile) }
         return try factory.make(request)
+    }
+
+    /// No driver reads what emulated devices show, so guesses there do not matter here.
+    private func checkCertified(_ profile: DeviceProfile) throws(DriverError) {
+        do throws(UncertifiedProfile) {
+            try profile.certified(excluding: ["emulation"])
+        } catch {
+            throw DriverError(
+                code: .uncertified, instrument: profile.identity.model,
+                operation: "make the driver", expected: "a profile without guesses",
+                found: "\(error.profile): \(error.assumedFields.joined(separator: ", "))",
+                advice: "find a source for these fields and note it in the profile")
+        }
     }
 
     private func attachment(
@@ -236,28 +257,24 @@ public struct DriverRegistry: Sendable {
             switch adapter.access {
             case .available: break
             case .permissionDenied(let node):
-                device.availability = .permissionDenied(
-                    advice: "no access to \(node): install the udev rules and plug it in again")
+                device.availability = .permissionDenied(node: node, .node)
             case .busy:
-                device.availability = .busy(advice: "close the other program that uses the adapter")
+                device.availability = .busy
             case .claimedByKernelDriver(let name):
                 // The kernel's serial port is as good as the adapter itself.
                 device.usb = nil
                 if port == nil {
                     device.availability = .claimedByKernelDriver(
-                        name: name, advice: "unbind the driver from the adapter")
+                        name: name, interface: Self.interface(of: adapter, nil))
                 }
             }
         }
         if device.usb == nil, device.availability == .ready {
             if let port, !port.isAccessible {
                 device.availability = .permissionDenied(
-                    advice:
-                        "no access to \(port.path): add the user to the group of the device node")
+                    node: port.path, .group(Self.serialGroup))
             } else if port == nil, case .adapter(let serial) = declared.location {
-                device.availability = .absent(
-                    advice: "no serial adapter \(serial) is attached: check its cable, or correct "
-                        + "the declaration of \(declared.name)")
+                device.availability = .absent(location: "serial adapter \(serial)")
             }
         }
         return device
@@ -277,6 +294,7 @@ public struct DriverRegistry: Sendable {
         guard let profile = candidates.first else {
             return Self.nearMiss(summary, catalog).map {
                 device.availability = $0
+                if case .unsupportedFirmware(let found, _) = $0 { device.firmware = found }
                 return device
             }
         }
@@ -308,13 +326,12 @@ public struct DriverRegistry: Sendable {
         switch summary.access {
         case .available: return isCertain ? .ready : .ambiguous(profiles: [profile.id])
         case .permissionDenied(let node):
-            return .permissionDenied(
-                advice: "no access to \(node): install the udev rules and plug the device in again")
+            let isCovered = profile.usb?.vendorID != nil && profile.usb?.productID != nil
+            return .permissionDenied(node: node, isCovered ? .udevRules : .node)
         case .claimedByKernelDriver(let name):
             return .claimedByKernelDriver(
-                name: name,
-                advice: "use the serial port of \(name), or unbind the driver from the device")
-        case .busy: return .busy(advice: "close the other program that uses the device")
+                name: name, interface: Self.interface(of: summary, profile.usb?.interface))
+        case .busy: return .busy
         }
     }
 
@@ -402,9 +419,7 @@ public struct DriverRegistry: Sendable {
         device.address = .serialPort(path: port.path)
         device.availability =
             port.isAccessible
-            ? .ready
-            : .permissionDenied(
-                advice: "no access to \(port.path): add the user to the group of the device node")
+            ? .ready : .permissionDenied(node: port.path, .group(serialGroup))
     }
 
     private static func belongs(_ port: SerialPortSummary, to device: USBDeviceSummary) -> Bool {
@@ -415,6 +430,14 @@ public struct DriverRegistry: Sendable {
     private static func fits(_ pattern: TextPattern?, _ text: String?) -> Bool {
         guard let pattern, let text else { return false }
         return pattern.matches(text)
+    }
+
+    /// The group of serial ports on Debian.
+    private static let serialGroup = "dialout"
+
+    /// The name of an interface in sysfs. Devices of this kind have one configuration, number 1.
+    private static func interface(of device: USBDeviceSummary, _ number: Int?) -> String {
+        "\(device.id.path):1.\(number ?? device.interfaces.first.map { Int($0.number) } ?? 0)"
     }
 
     private static func hex(_ value: UInt16) -> String {

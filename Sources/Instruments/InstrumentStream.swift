@@ -149,23 +149,25 @@ package final class TextLink {
         return bytes
     }
 
-    /// Everything that arrives until the line has been quiet for `quiet`, at most `limit` bytes.
-    package func drain(quiet: Duration, limit: Int, operation: String) async throws(DriverError)
-        -> [UInt8]
-    {
+    /// Everything that arrives until the line has been quiet for `quiet`, and whether it was so
+    /// within `longest`; an instrument that goes on for ever does not keep the caller.
+    package func drain(
+        quiet: Duration, longest: Duration, operation: String
+    ) async throws(DriverError) -> (bytes: [UInt8], isQuiet: Bool) {
+        let deadline = reactor.now + longest
         dropLineFeed()
         var bytes = received
         received.removeAll()
-        while bytes.count < limit {
+        while reactor.now < deadline {
             do throws(ByteStreamError) {
                 bytes += try await stream.bytes.read(upTo: 65536, timeout: quiet)
             } catch .timedOut {
-                break
+                return (bytes, true)
             } catch {
                 throw DriverError(error, instrument: instrument, operation: operation)
             }
         }
-        return bytes
+        return (bytes, false)
     }
 
     private func dropLineFeed() {

@@ -23,6 +23,39 @@ public struct TimeTag: Hashable, Comparable, Sendable {
     }
 }
 
+/// A gap in the stream of a tagger whose counter started anew, as after it was unplugged.
+///
+/// Ticks keep rising over the gap, but across it they are tied to time by the host's clock only, to
+/// milliseconds: whoever converts ticks to slots must lock its clock again.
+public struct TagGap: Hashable, Sendable {
+    /// Counts the runs of the tagger's counter; 0 is the first, which no gap precedes.
+    public var epoch: UInt32
+    /// From the tick the stream was complete through to the first tick of the new run.
+    public var loss: LossMark<DeviceTicks>
+    /// When the last data before the gap reached the host.
+    public var lostSince: HostInstant
+    /// When the tagger was acquiring again.
+    public var resumed: HostInstant
+
+    /// A gap before run `epoch` of the counter.
+    public init(
+        epoch: UInt32, loss: LossMark<DeviceTicks>, lostSince: HostInstant, resumed: HostInstant
+    ) {
+        self.epoch = epoch
+        self.loss = loss
+        self.lostSince = lostSince
+        self.resumed = resumed
+    }
+}
+
+/// What became of the tagger, told in band so that its place among the tags is certain.
+public enum TagStreamEvent: Hashable, Sendable {
+    /// The tagger is away. Nothing more of the present run of its counter follows.
+    case interrupted(since: HostInstant, reason: String)
+    /// The tagger is back, and a new run begins with the ticks after the gap.
+    case resumed(TagGap)
+}
+
 /// A run of time tags of one tagger, in time order, with the losses that fall into it.
 public struct TagBlock: Hashable, Sendable {
     /// The nominal length of one tick of the tagger.
@@ -37,11 +70,14 @@ public struct TagBlock: Hashable, Sendable {
     public var arrival: HostInstant
     /// What made the tags.
     public var provenance: Provenance
+    /// What became of the tagger before the first tag of this block; blocks with an event have none.
+    public var event: TagStreamEvent?
 
     /// A block of tags in time order.
     public init(
         tickPeriod: TickPeriod, tags: [TimeTag], losses: [LossMark<DeviceTicks>] = [],
-        completeThrough: DeviceTicks, arrival: HostInstant, provenance: Provenance
+        completeThrough: DeviceTicks, arrival: HostInstant, provenance: Provenance,
+        event: TagStreamEvent? = nil
     ) {
         self.tickPeriod = tickPeriod
         self.tags = tags
@@ -49,5 +85,6 @@ public struct TagBlock: Hashable, Sendable {
         self.completeThrough = completeThrough
         self.arrival = arrival
         self.provenance = provenance
+        self.event = event
     }
 }

@@ -22,7 +22,7 @@ struct Calibrate: AsyncParsableCommand {
     func run() throws {
         let records = try CalibrationRun(
             seed: bench.seed, drift: bench.drift, catalog: try bench.profiles.catalog(),
-            through: through, progress: Progress().show
+            certified: bench.certified, through: through, progress: Progress().show
         ).run()
         print(json ? JSONText.array(records.map(\.json)).text : CalibrationRun.text(of: records))
     }

@@ -11,6 +11,8 @@ struct BenchOptions: ParsableArguments {
     @Option(help: "What the fibre does: buried (slow drift) or aerial (light wind).")
     var drift: DriftPreset = .buried
 
+    @Flag(help: "Refuse instruments about which the profile guesses.") var certified = false
+
     @OptionGroup var profiles: ProfileOptions
 }
 
@@ -54,6 +56,7 @@ struct Demo: AsyncParsableCommand {
         var options = DemoOptions(catalog: try bench.profiles.catalog())
         options.seed = bench.seed
         options.drift = bench.drift
+        options.certified = bench.certified
         options.duration = minutes.map { .milliseconds(Int64($0 * 60_000)) }
         options.blocks = blocks
         options.interceptResend = attack == .interceptResend

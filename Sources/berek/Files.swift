@@ -33,6 +33,21 @@ enum TextFiles {
         return text
     }
 
+    /// Replaces the content of a file, which others see whole or not at all.
+    static func write(_ text: String, to path: String) throws(Failure) {
+        let temporary = path + ".new"
+        guard let file = fopen(temporary, "wb") else {
+            throw Failure(description: "\(temporary): \(String(cString: strerror(errno)))")
+        }
+        let bytes = Array(text.utf8)
+        let isWritten = fwrite(bytes, 1, bytes.count, file) == bytes.count
+        guard fclose(file) == 0, isWritten, rename(temporary, path) == 0 else {
+            let reason = String(cString: strerror(errno))
+            unlink(temporary)
+            throw Failure(description: "\(path): \(reason)")
+        }
+    }
+
     /// The paths of the files in `folder` whose names end in `suffix`, in order.
     static func list(_ folder: String, suffix: String) throws(Failure) -> [String] {
         guard let directory = opendir(folder) else {

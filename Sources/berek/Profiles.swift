@@ -2,6 +2,7 @@ import ArgumentParser
 import DeviceProfiles
 import EventPipeline
 import FirmwareProfiles
+import LinkService
 
 /// `--profiles DIR`, shared by every command that looks at devices.
 struct ProfileOptions: ParsableArguments {
@@ -27,7 +28,7 @@ struct ProfileOptions: ParsableArguments {
 struct Profiles: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Lists and checks firmware profiles.",
-        subcommands: [List.self, Check.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Check.self, Table.self, Udev.self], defaultSubcommand: List.self)
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -71,10 +72,12 @@ struct Profiles: ParsableCommand {
             abstract: "Checks profile files against the schema and the built-in profiles.",
             discussion: """
                 Every error is printed as FILE:LINE:COLUMN with what was expected and what was \
-                found. Exit code 1 when there is any.
+                found. With --certified, fields that are guesses are errors too. Exit code 1 when \
+                there is any.
                 """)
 
         @ArgumentParser.Argument(help: "Profile files.") var files: [String]
+        @Flag(help: "Refuse fields that are marked as assumed.") var certified = false
 
         func validate() throws {
             if files.isEmpty { throw ValidationError("name at least one file") }
@@ -84,15 +87,73 @@ struct Profiles: ParsableCommand {
             let read = try files.map { (name: $0, text: try TextFiles.read($0)) }
             do {
                 let catalog = try ProfileCatalog(builtIn: read)
+                if certified { try refuseGuesses(catalog) }
                 for profile in catalog.profiles {
                     let assumed = profile.assumedFields.count
                     print("\(profile.source.file): ok, \(profile.id), \(assumed) assumed field(s)")
                 }
-            } catch {
+            } catch let error as ProfileErrors {
                 for problem in error.errors { printError("\(problem)") }
                 printError("\(error.errors.count) error(s)")
                 throw Exit.failed
             }
         }
+
+        private func refuseGuesses(_ catalog: ProfileCatalog) throws {
+            var count = 0
+            for profile in catalog.profiles {
+                for field in profile.assumedFields {
+                    let place = profile.place(of: field).map { ":\($0.line):\($0.column)" } ?? ""
+                    let scope =
+                        field.hasPrefix("emulation.")
+                        ? " (matters to the emulated device only)" : ""
+                    printError(
+                        "\(profile.source.file)\(place): \(field): expected a fact with a source, "
+                            + "found an assumption\(scope)")
+                    count += 1
+                }
+            }
+            guard count > 0 else { return }
+            printError("\(count) error(s)")
+            throw Exit.failed
+        }
+    }
+
+    struct Table: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Prints the table of devices of docs/devices.md, as Markdown.",
+            discussion: """
+                One row a profile: driver, emulated model, what each was checked against, and how \
+                sure the facts are. With --into the part of a document between its two marks is \
+                replaced.
+                """)
+
+        @OptionGroup var options: ProfileOptions
+        @Option(help: ArgumentHelp("Replace the generated part of this file.", valueName: "file"))
+        var into: String?
+
+        func run() throws {
+            let table = DeviceTable(try options.catalog())
+            guard let into else {
+                print(table.text)
+                return
+            }
+            guard let text = table.written(into: try TextFiles.read(into)) else {
+                throw TextFiles.Failure(
+                    description: "\(into): expected the lines '\(DeviceTable.begin)' and "
+                        + "'\(DeviceTable.end)' around the generated part, found not both")
+            }
+            try TextFiles.write(text, to: into)
+        }
+    }
+
+    struct Udev: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Prints udev rules that give access to the instruments.",
+            discussion: "scripts/install-udev installs them.")
+
+        @OptionGroup var options: ProfileOptions
+
+        func run() throws { print(UdevRules(try options.catalog()).text, terminator: "") }
     }
 }

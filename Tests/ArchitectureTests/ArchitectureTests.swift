@@ -15,10 +15,12 @@ struct ArchitectureTests {
         "Testing": nil, "XCTest": nil,
         "Glibc": [
             "Quantities", "HostIO", "LinuxIO", "EventPipeline", "Emulated", "LinkService", "berek",
-            "kernel-stage-guest",
+            "EmbedProfilesTool", "kernel-stage-guest",
         ],
         "Musl": ["Quantities", "EventPipeline"],
-        "Foundation": ["LinkService", "berek"],
+        // The build plugin runs inside SwiftPM and lists a folder; it is no part of the product.
+        "Foundation": ["LinkService", "berek", "EmbedProfiles"],
+        "PackagePlugin": ["EmbedProfiles"],
         "FoundationEssentials": ["LinkService", "berek"],
     ]
 

@@ -50,7 +50,8 @@ struct CommandLineTests {
 
     @Test(arguments: [
         ["--help"], ["demo", "--help"], ["devices", "--help"], ["profiles", "--help"],
-        ["profiles", "check", "--help"], ["calibrate", "--help"], ["run", "--help"],
+        ["profiles", "check", "--help"], ["profiles", "table", "--help"],
+        ["profiles", "udev", "--help"], ["calibrate", "--help"], ["run", "--help"],
         ["inspect", "--help"], ["convert", "--help"], ["bench", "pty", "--help"],
     ])
     func helpIsHelp(arguments: [String]) throws {
@@ -80,6 +81,57 @@ struct CommandLineTests {
         }
         #expect(try run("demo", "--minutes", "0").status == 2)
         #expect(try run("convert", "a", "b", "--to", "nothing").status == 2)
+    }
+
+    @Test func certifiedCheckNamesEveryGuess() throws {
+        let profiles = URL(filePath: #filePath).deletingLastPathComponent()
+            .appending(path: "../../firmware-profiles/profiles")
+        func path(_ id: String) -> String { profiles.appending(path: "\(id).yaml").path() }
+        let good = try run("profiles", "check", "--certified", path("cqt-timestamp-usb"))
+        #expect(good.status == 0 && good.output.contains("ok, cqt-timestamp-usb"))
+        let bad = try run("profiles", "check", "--certified", path("thorlabs-mpc320"))
+        #expect(bad.status == 1)
+        let place = /thorlabs-mpc320\.yaml:\d+:\d+: emulation\.firmware: expected a fact/
+        #expect(bad.error.contains(place), "\(bad.error)")
+        #expect(bad.error.hasSuffix("1 error(s)\n"))
+        #expect(try run("profiles", "check", path("thorlabs-mpc320")).status == 0)
+    }
+
+    @Test func rulesForUdevAreInstalledOnceAndRemoved() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")
+        let folder = try temporaryFile("none", Data()).deletingLastPathComponent()
+            .appending(path: "rules-\(UUID().uuidString)")
+        let file = folder.appending(path: "60-berek.rules")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func install(_ arguments: String...) throws -> (status: Int32, output: String) {
+            let process = Process()
+            process.executableURL = root.appending(path: "scripts/install-udev")
+            process.arguments = arguments
+            process.environment = ProcessInfo.processInfo.environment.merging(
+                ["BEREK_UDEV_FOLDER": folder.path(), "BEREK_BINARY": Self.binary.path()]
+            ) { $1 }
+            let output = Pipe()
+            process.standardOutput = output
+            process.standardError = FileHandle.nullDevice
+            try process.run()
+            let data = output.fileHandleForReading.readDataToEndOfFile()
+            process.waitUntilExit()
+            return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+        }
+        func exists() -> Bool { FileManager.default.fileExists(atPath: file.path()) }
+
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let dry = try install("--dry-run")
+        #expect(dry.status == 0 && dry.output.contains("would write") && !exists())
+        #expect(try install().output.contains("installed"))
+        let rules = try String(contentsOf: file, encoding: .utf8)
+        #expect(rules == (try run("profiles", "udev").output))
+        #expect(try install().output.contains("is up to date"))
+        #expect(try install("--uninstall").status == 0)
+        #expect(!exists())
+        let again = try install("--uninstall")
+        #expect(again.status == 0 && again.output.contains("not installed"))
+        #expect(try install("--sideways").status == 2)
     }
 
     @Test func profilesAreListedAndChecked() throws {

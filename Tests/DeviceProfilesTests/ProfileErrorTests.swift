@@ -58,7 +58,8 @@ struct ProfileErrorTests {
             "kind: time_tagger", "kind: clock",
             "6:9: identity.kind: expected one of time_tagger, polarization_controller, "
                 + "single_photon_detector, phase_modulator, delay_generator, power_meter, "
-                + "attenuator, found the text \"clock\""),
+                + "attenuator, temperature_controller, analog_io, digital_io, "
+                + "found the text \"clock\""),
         Mistake(
             "vendor_id: 0x1234", "vendor_id: 0x12345",
             "9:14: usb.vendor_id: expected an integer from 0 to 65535, found the number 0x12345"),

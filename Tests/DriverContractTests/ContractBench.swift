@@ -25,7 +25,9 @@ struct ContractBench: Sendable {
     let name: String
 
     /// The time between two pulses at the first input of a time tagger.
-    static let pulsePeriod = Picoseconds(100_000_000)
+    /// Slow enough that the FIFO of a CQT card outlasts a silence of its endpoint: an overflow shorter
+    /// than the poll of its status is not seen.
+    static let pulsePeriod = Picoseconds(250_000_000)
 
     init(profile id: String, seed: UInt64, reactor: VirtualReactor) throws {
         catalog = try shippedCatalog.get()

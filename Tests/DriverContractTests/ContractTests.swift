@@ -39,7 +39,7 @@ struct ContractTests {
                 #expect(report.passed, "\(report.checks.filter { !$0.passed })")
                 let record = try await Exercise(reactor: bench.reactor, rounds: 2).run(made)
                 if let record {
-                    #expect(record.tags.count > 9000)
+                    #expect(record.tags.count > 3600)
                     #expect(record.unmarkedLoss(period: ContractBench.pulsePeriod) == nil)
                     #expect(record.losses.isEmpty)
                 }

@@ -54,6 +54,28 @@ struct PipelineTests {
             reason: reason)
     }
 
+    @Test func nothingIsConvertedAfterAnInterruption() throws {
+        var pipeline = try Self.pipeline(halfWidth: 50_000)
+        try pipeline.push(Self.block([(1_000, 0), (5_500, 1)], through: 5_000), from: 0)
+        let before = pipeline.drain()
+        #expect(before.detections.count == 1)
+        var interrupted = Self.block([], through: 5_000)
+        interrupted.event = .interrupted(since: .zero, reason: "unplugged")
+        try pipeline.push(interrupted, from: 0)
+        var resumed = Self.block(
+            [], losses: [Self.loss(5_000..<90_000, .disconnected)], through: 90_000)
+        resumed.event = .resumed(
+            TagGap(epoch: 1, loss: resumed.losses[0], lostSince: .zero, resumed: .zero))
+        try pipeline.push(resumed, from: 0)
+        #expect(throws: PipelineError.clockLost(tagger: 0)) {
+            try pipeline.push(Self.block([(91_000, 0)], through: 95_000), from: 0)
+        }
+        // Neither the click that waited nor any slot after the interruption is handed on.
+        let after = pipeline.drain()
+        #expect(after.slots.isEmpty && after.slots.lowerBound == before.slots.upperBound)
+        #expect(after.detections.isEmpty)
+    }
+
     @Test func clicksGetSlotPhaseAndTally() throws {
         var pipeline = try Self.pipeline(halfWidth: 20_000)
         try pipeline.push(

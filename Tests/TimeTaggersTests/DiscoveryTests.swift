@@ -75,20 +75,15 @@ struct DiscoveryTests {
         #expect(found[0].profile == "cqt-timestamp-usb" && found[0].firmware == "2.1")
         #expect(
             found[1].availability == .unsupportedFirmware(found: "3.0", supported: "2.1 to 2.1"))
-        guard case .permissionDenied(let advice) = found[2].availability else {
-            Issue.record("\(found[2].availability)")
-            return
-        }
-        #expect(advice.contains(node) && found[2].profile == "cqt-timestamp-usb")
+        #expect(found[2].availability == .permissionDenied(node: node, .udevRules))
+        #expect(found[2].availability.nextAction?.command == "scripts/install-udev")
+        #expect(found[2].profile == "cqt-timestamp-usb")
         #expect(
             found[3].availability
                 == .unsupportedFirmware(found: "none loaded", supported: "2.1 to 2.1"))
         #expect(found[4].availability == .ready && found[4].serial == "TDC1-0019")
         #expect(found[5].availability == .unknownModel && found[5].model == "Quad LCD driver")
-        guard case .busy = found[6].availability else {
-            Issue.record("\(found[6].availability)")
-            return
-        }
+        #expect(found[6].availability == .busy)
         #expect(found[7].availability == .unknownModel && found[7].model == "MPC320")
     }
 
@@ -104,16 +99,16 @@ struct DiscoveryTests {
         #expect(usable.map(\.address) == [.serialPort(path: "/dev/ttyACM0")])
         #expect(usable.map(\.availability) == [.ready])
         let locked = try discover([claimed], ports: [port("/dev/ttyACM0", isAccessible: false)])
-        guard case .permissionDenied(let advice) = locked[0].availability else {
-            Issue.record("\(locked)")
-            return
-        }
-        #expect(advice.contains("/dev/ttyACM0"))
-        guard case .claimedByKernelDriver("cdc_acm", _) = try discover([claimed])[0].availability
-        else {
-            Issue.record("a claimed device without a port is reported as claimed")
-            return
-        }
+        #expect(
+            locked[0].availability
+                == .permissionDenied(node: "/dev/ttyACM0", .group("dialout")))
+        // A claimed device without a port is reported as claimed, with the command that frees it.
+        let taken = try discover([claimed])[0].availability
+        #expect(taken.name == "claimed_by_kernel_driver")
+        #expect(
+            taken.nextAction?.command?.hasSuffix(
+                ":1.0 | sudo tee /sys/bus/usb/drivers/cdc_acm/unbind")
+                == true, "\(taken)")
         // Without USB access at all the port alone is enough.
         let alone = try discover([], ports: [port("/dev/ttyACM1")])
         #expect(alone.map(\.address) == [.serialPort(path: "/dev/ttyACM1")])
@@ -144,7 +139,7 @@ struct DiscoveryTests {
             try registry.make(device, catalog: catalog, ports: HostPorts(reactor: reactor))
         }
         #expect(elsewhere?.code == .wrongState)
-        device.availability = .busy(advice: "")
+        device.availability = .busy
         let refused = #expect(throws: DriverError.self) {
             try registry.make(device, catalog: catalog, ports: ports)
         }

@@ -7,14 +7,20 @@ import TimeTaggers
 public enum BuiltInDrivers {
     /// A registry of all of them.
     ///
-    /// - Parameter cqtUnits: the calibration of CQT cards by the path of their USB port.
-    public static func registry(cqtUnits: [String: CQTTimestampUnit] = [:]) -> DriverRegistry {
-        DriverRegistry([
+    /// - Parameters:
+    ///   - cqtUnits: the calibration of CQT cards by the path of their USB port.
+    ///   - certified: refuse to make drivers of devices about which the profile guesses.
+    public static func registry(
+        cqtUnits: [String: CQTTimestampUnit] = [:], certified: Bool = false
+    ) -> DriverRegistry {
+        var registry = DriverRegistry([
             CQTTimestampFactory(units: cqtUnits),
             TDC1Factory(),
             ThorlabsMPC320Factory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
         ])
+        registry.isCertified = certified
+        return registry
     }
 }

@@ -57,6 +57,8 @@ public struct DetectionPipeline: Sendable {
         var completeThrough: DeviceTicks?
         /// The first tick no tag was converted at or after.
         var convertedBefore = DeviceTicks(0)
+        /// The tagger was interrupted: its clock does not hold for what follows.
+        var isClockLost = false
     }
 
     /// A pipeline that draws the detectors of multiple clicks from `generator`.
@@ -99,10 +101,20 @@ public struct DetectionPipeline: Sendable {
 
     /// Takes a block of tagger `number`, counted from 0.
     ///
-    /// Throws when there is no such tagger, when its tick is another than its clock's, or when the
-    /// block reaches beyond the horizon of link time; the pipeline is then unchanged.
+    /// After a block with an event no other is taken: the clock must be locked again and a new
+    /// pipeline made, because an old clock would put clicks into wrong slots without a sign of it.
+    /// Slots not handed on by then are lost.
+    ///
+    /// Throws when there is no such tagger, when its tick is another than its clock's, when the
+    /// tagger was interrupted, or when the block reaches beyond the horizon of link time; the
+    /// pipeline is then unchanged.
     public mutating func push(_ block: TagBlock, from number: Int) throws(PipelineError) {
         guard taggers.indices.contains(number) else { throw .noSuchTagger(number) }
+        guard block.event == nil else {
+            taggers[number].isClockLost = true
+            return
+        }
+        guard !taggers[number].isClockLost else { throw .clockLost(tagger: number) }
         let clock = taggers[number].clock
         guard block.tickPeriod == clock.tickPeriod else {
             throw .tickPeriodMismatch(

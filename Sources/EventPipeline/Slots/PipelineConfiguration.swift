@@ -79,6 +79,8 @@ public enum PipelineError: Error, Hashable, Sendable, CustomStringConvertible {
     case beyondHorizon(tagger: Int, at: DeviceTicks)
     /// A clock was to be steered at a tick already converted, or out of range.
     case steering(tagger: Int, ClockModel.SteeringError)
+    /// The counter of a tagger started anew; its clock says nothing about these ticks.
+    case clockLost(tagger: Int)
 
     /// A stable code for logs and documents.
     public var code: String {
@@ -88,6 +90,7 @@ public enum PipelineError: Error, Hashable, Sendable, CustomStringConvertible {
         case .tickPeriodMismatch: "BRK-EVT-003"
         case .beyondHorizon: "BRK-EVT-004"
         case .steering: "BRK-EVT-005"
+        case .clockLost: "BRK-EVT-006"
         }
     }
 
@@ -104,6 +107,9 @@ public enum PipelineError: Error, Hashable, Sendable, CustomStringConvertible {
                 + "start of the session; start a new session"
         case .steering(let tagger, let reason):
             "\(code): the clock of tagger \(tagger) can not be steered: \(reason)"
+        case .clockLost(let tagger):
+            "\(code): tagger \(tagger) was interrupted, so its clock no longer names slots; calibrate "
+                + "the clock and make a new pipeline"
         }
     }
 }

@@ -15,17 +15,21 @@ public struct CalibrationRun: Sendable {
     private let seed: UInt64
     private let drift: DriftPreset
     private let catalog: ProfileCatalog
+    private let certified: Bool
     private let last: Step
     private let progress: @Sendable (String) -> Void
 
-    /// All procedures up to and including `through`.
+    /// All procedures up to and including `through`; with `certified`, profiles with guesses are
+    /// refused.
     public init(
-        seed: UInt64, drift: DriftPreset, catalog: ProfileCatalog, through: Step,
+        seed: UInt64, drift: DriftPreset, catalog: ProfileCatalog, certified: Bool = false,
+        through: Step,
         progress: @escaping @Sendable (String) -> Void
     ) {
         self.seed = seed
         self.drift = drift
         self.catalog = catalog
+        self.certified = certified
         last = through
         self.progress = progress
     }
@@ -41,7 +45,8 @@ public struct CalibrationRun: Sendable {
     private func perform(on reactor: VirtualReactor) async throws -> [CalibrationRecord] {
         let plan = LinkPlan()
         let link = try EmulatedLink(
-            plan: plan, drift: drift, seed: seed, catalog: catalog, reactor: reactor)
+            plan: plan, drift: drift, seed: seed, catalog: catalog, reactor: reactor,
+            certified: certified)
         let instruments = try await link.openReceiver(try await link.discover())
         let pair = try await LinkPair(
             plan: plan, seed: seed, instruments: instruments, source: link.source,

@@ -259,39 +259,6 @@ extension DemoReport {
     }
 }
 
-extension DiscoveredDevice {
-    /// The device for programs.
-    public var json: JSONText {
-        .object([
-            ("address", .string("\(address)")), ("vendor", .string(vendor)),
-            ("model", .string(model)), ("serial", .string(serial)),
-            ("firmware", .string(firmware)),
-            ("profile", profile.map(JSONText.string) ?? .null),
-            ("emulated", .bool(isEmulated)), ("ready", .bool(availability == .ready)),
-            ("reason", availability.advice.map(JSONText.string) ?? .null),
-        ])
-    }
-}
-
-extension DeviceAvailability {
-    /// Why a device can not be used and what to do; `nil` when it can.
-    public var advice: String? {
-        switch self {
-        case .ready: nil
-        case .permissionDenied(let advice): "no permission: \(advice)"
-        case .claimedByKernelDriver(let name, let advice):
-            "claimed by kernel driver \(name): \(advice)"
-        case .busy(let advice): "in use: \(advice)"
-        case .unknownModel: "no profile fits: add one with --profiles"
-        case .unsupportedFirmware(let found, let supported):
-            "firmware \(found) is not covered, known is \(supported): add a profile"
-        case .ambiguous(let profiles):
-            "several profiles fit: \(profiles.joined(separator: ", ")); remove one"
-        case .absent(let advice): "declared, not found: \(advice)"
-        }
-    }
-}
-
 extension CalibrationRecord {
     /// The record for programs, in short.
     public var json: JSONText {

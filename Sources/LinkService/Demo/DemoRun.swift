@@ -21,6 +21,8 @@ public struct DemoOptions: Sendable {
     public var blocks = 2
     /// Whether an eavesdropper intercepts and resends every pulse of the key pattern.
     public var interceptResend = false
+    /// Whether instruments about which the profile guesses are refused.
+    public var certified = false
     /// What the ends agree on.
     public var plan = LinkPlan()
     /// The firmware profiles.
@@ -53,7 +55,7 @@ public struct DemoRun: Sendable {
         var report = DemoReport(options: options)
         let link = try EmulatedLink(
             plan: options.plan, drift: options.drift, seed: options.seed, catalog: options.catalog,
-            reactor: reactor)
+            reactor: reactor, certified: options.certified)
         report.devices = try await link.discover()
         progress("found \(report.devices.count) devices")
         let instruments = try await link.openReceiver(report.devices)

@@ -49,16 +49,18 @@ public final class EmulatedLink: Sendable {
     private static let detectorBias = DetectorConfiguration().nominalBias
     private static let detectorTemperature = DetectorConfiguration().referenceTemperature
 
-    /// A bench whose time starts now.
+    /// A bench whose time starts now. With `certified`, neither drivers nor models use a profile with
+    /// guesses.
     ///
-    /// - Throws: when a profile or the configuration does not fit the bench.
+    /// - Throws: when a profile or the configuration does not fit the bench, or `certified` refuses a
+    ///   profile.
     public init(
         plan: LinkPlan, drift: DriftPreset, seed: UInt64, catalog: ProfileCatalog,
-        reactor: any Reactor
+        reactor: any Reactor, certified: Bool = false
     ) throws {
         self.reactor = reactor
         self.catalog = catalog
-        registry = BuiltInDrivers.registry()
+        registry = BuiltInDrivers.registry(certified: certified)
         var configuration = LinkBenchConfiguration.metropolitan
         configuration.source.slotPeriod = plan.slotPeriod
         configuration.source.meanPhotonNumbers = [plan.signalIntensity, plan.decoyIntensity]
@@ -71,7 +73,7 @@ public final class EmulatedLink: Sendable {
                 key: plan.publishedKey, probabilityZ: 0.5, probabilitySignal: 1),
             seed: seed)
         parameters = bench.parameters
-        devices = EmulatedBench(reactor: reactor, seed: seed)
+        devices = EmulatedBench(reactor: reactor, seed: seed, certified: certified)
         source = EmulatedSource(bench: bench, context: devices.context)
         wiring = BenchWiring(lines: Self.wirings)
         try addDevices(bench)

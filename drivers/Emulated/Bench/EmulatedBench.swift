@@ -55,6 +55,22 @@ public struct BenchEntry {
     }
 }
 
+/// Why an instrument can not be added to a bench.
+public enum BenchEntryError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The profile lacks a fact, or does not go together with the connection.
+    case missing(MissingProfileField)
+    /// The bench is certified, and the profile contains guesses.
+    case uncertified(UncertifiedProfile)
+
+    /// The reason, with the paths of the fields.
+    public var description: String {
+        switch self {
+        case .missing(let error): error.description
+        case .uncertified(let error): error.description
+        }
+    }
+}
+
 /// Emulated instruments on emulated hosts, connected to an optical bench.
 public final class EmulatedBench: @unchecked Sendable {
     // @unchecked: immutable after init but for the table of targets, which the context's lock guards.
@@ -65,6 +81,8 @@ public final class EmulatedBench: @unchecked Sendable {
     public let usb: EmulatedUSBHost
     /// The GPIO chips they are wired to.
     public let gpio: EmulatedGPIOHost
+    /// Whether profiles with guesses are refused.
+    public let isCertified: Bool
     private var plugs: [String: Plug] = [:]
     private var modules: [String: any FaultTarget] = [:]
     private var wires: [String: [GPIOLineID]] = [:]
@@ -77,8 +95,12 @@ public final class EmulatedBench: @unchecked Sendable {
         let speed: USBSpeed
     }
 
-    /// A bench without instruments; bench time starts at `origin`, by default now.
-    public init(reactor: any Reactor, seed: UInt64, origin: HostInstant? = nil) {
+    /// A bench without instruments; bench time starts at `origin`, by default now. A certified bench
+    /// takes only instruments none of whose facts is a guess.
+    public init(
+        reactor: any Reactor, seed: UInt64, origin: HostInstant? = nil, certified: Bool = false
+    ) {
+        isCertified = certified
         context = EmulationContext(reactor: reactor, seed: seed, origin: origin)
         usb = EmulatedUSBHost(context: context)
         gpio = EmulatedGPIOHost(context: context)
@@ -86,18 +108,29 @@ public final class EmulatedBench: @unchecked Sendable {
 
     /// A bench with `entries`.
     ///
-    /// - Throws: `MissingProfileField` when a profile and a connection do not go together.
+    /// - Throws: `BenchEntryError` when a profile and a connection do not go together, or the bench
+    ///   is certified and a profile is not.
     public convenience init(
-        reactor: any Reactor, seed: UInt64, entries: [BenchEntry]
-    ) throws(MissingProfileField) {
-        self.init(reactor: reactor, seed: seed)
+        reactor: any Reactor, seed: UInt64, entries: [BenchEntry], certified: Bool = false
+    ) throws(BenchEntryError) {
+        self.init(reactor: reactor, seed: seed, certified: certified)
         for entry in entries { try add(entry) }
     }
 
     /// Adds an instrument and connects it to its host. GPIO chips are added to `gpio` before.
     ///
-    /// - Throws: `MissingProfileField` when profile and connection do not go together.
-    public func add(_ entry: BenchEntry) throws(MissingProfileField) {
+    /// - Throws: `BenchEntryError` when profile and connection do not go together, or the bench is
+    ///   certified and the profile is not.
+    public func add(_ entry: BenchEntry) throws(BenchEntryError) {
+        if isCertified {
+            do throws(UncertifiedProfile) { try entry.profile.certified() } catch {
+                throw .uncertified(error)
+            }
+        }
+        do throws(MissingProfileField) { try connect(entry) } catch { throw .missing(error) }
+    }
+
+    private func connect(_ entry: BenchEntry) throws(MissingProfileField) {
         guard
             let factory = BuiltInModels.factories.first(where: { $0.models(entry.profile) })
         else { throw MissingProfileField(profile: entry.profile.id, path: "an emulated model") }

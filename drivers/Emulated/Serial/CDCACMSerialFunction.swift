@@ -93,7 +93,7 @@ public final class CDCACMSerialFunction: EmulatedUSBFunction, @unchecked Sendabl
         guard endpoint != Self.notify else { return .nak }
         guard endpoint == Self.dataIn else { return .stall }
         line.advance(to: now)
-        let bytes = line.hostRead(upTo: packetSize, at: now)
+        let bytes = line.hostRead(upTo: min(packetSize, buffer.count), at: now)
         guard !bytes.isEmpty || lastPacketWasFull else { return .nak }
         buffer.copyBytes(from: bytes)
         lastPacketWasFull = bytes.count == packetSize

@@ -172,7 +172,7 @@ public final class FTDISerialFunction: EmulatedUSBFunction, @unchecked Sendable 
     ) -> USBInHandshake {
         guard endpoint == inEndpoint else { return .stall }
         line.advance(to: now)
-        let payload = packetSize - 2
+        let payload = min(packetSize, buffer.count) - 2
         let isDue = now >= lastPacket + latency || statusChanged
         guard line.toHost.available(at: now) >= payload || isDue else { return .nak }
         lastPacket = now

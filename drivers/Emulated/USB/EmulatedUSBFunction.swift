@@ -60,7 +60,8 @@ public protocol EmulatedUSBFunction: FaultTarget {
         endpoint: UInt8, packet: UnsafeRawBufferPointer, at now: HostInstant
     ) -> USBHandshake
 
-    /// One IN token; the packet is written to the start of `buffer`, which holds a full packet.
+    /// One IN token; the packet is written to the start of `buffer`, which holds a full packet, or
+    /// fewer bytes (at least eight) when a fault makes the next packet a short one.
     func packetIn(
         endpoint: UInt8, into buffer: UnsafeMutableRawBufferPointer, at now: HostInstant
     ) -> USBInHandshake

@@ -18,7 +18,7 @@ public final class USBDeviceController: @unchecked Sendable {
     private var alternates: [UInt8: UInt8] = [:]
     private var halted: [UInt8] = []
     private var silentUntil: [UInt8: HostInstant] = [:]
-    private var cutNextPacket: UInt8?
+    private var shortPacket: (endpoint: UInt8, bytes: Int)?
 
     /// Connects `function` at `speed` and resets it.
     public init(function: any EmulatedUSBFunction, speed: USBSpeed, at now: HostInstant) {
@@ -82,12 +82,15 @@ public final class USBDeviceController: @unchecked Sendable {
     ) -> USBInHandshake {
         if halted.contains(endpoint) { return .stall }
         if isSilent(endpoint, at: now) { return .nak }
-        let handshake = function.packetIn(endpoint: endpoint, into: buffer, at: now)
+        // A short packet ends a transfer early; what did not fit stays with the device.
+        let isCut = shortPacket?.endpoint == endpoint
+        let room = isCut ? min(buffer.count, shortPacket?.bytes ?? 0) : buffer.count
+        let handshake = function.packetIn(
+            endpoint: endpoint, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<room]),
+            at: now)
         switch handshake {
         case .stall: halted.append(endpoint)
-        case .data(let count) where cutNextPacket == endpoint && count > 1:
-            cutNextPacket = nil
-            return .data(count: count / 2)
+        case .data where isCut: shortPacket = nil
         default: break
         }
         return handshake
@@ -96,7 +99,9 @@ public final class USBDeviceController: @unchecked Sendable {
     /// The next instant at which an answer may change without the host's doing.
     public func nextWake(after now: HostInstant, polled: [UInt8]) -> HostInstant? {
         let ends = silentUntil.values.filter { $0 > now }
-        return [function.nextWake(after: now, polled: polled), ends.min()].compactMap { $0 }.min()
+        // What a silent endpoint could say is not heard before its silence ends.
+        let heard = polled.filter { silentUntil[$0, default: now] <= now }
+        return [function.nextWake(after: now, polled: heard), ends.min()].compactMap { $0 }.min()
     }
 
     private func isSilent(_ endpoint: UInt8, at now: HostInstant) -> Bool {
@@ -187,7 +192,9 @@ public final class USBDeviceController: @unchecked Sendable {
             silentUntil[endpoint] = now + (fault.duration ?? .seconds(3600))
             return true
         case .shortPacket:
-            cutNextPacket = endpoint
+            // The least that moves a whole record, or a byte behind a bridge's two status bytes.
+            let size = self.endpoint(endpoint)?.maxPacketSize ?? 64
+            shortPacket = (endpoint, max(8, min(fault.detail ?? size / 2, size - 1)))
             return true
         default: return function.inject(fault, at: now)
         }

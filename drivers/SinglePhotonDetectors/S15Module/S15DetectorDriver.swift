@@ -89,7 +89,8 @@ public actor S15DetectorDriver: SinglePhotonDetector, DetectorBiasing, DetectorC
         self.link = link
         do throws(DriverError) {
             try await link.send("\r\n", operation: "open")
-            _ = try await link.drain(quiet: .milliseconds(50), limit: 65536, operation: "open")
+            _ = try await link.drain(
+                quiet: .milliseconds(50), longest: .seconds(2), operation: "open")
             let reply = try await line("identify", operation: "open")
             guard profile.identification?.expect?.matches(reply) ?? true else {
                 throw S15DetectorError.wrongIdentity(found: reply)

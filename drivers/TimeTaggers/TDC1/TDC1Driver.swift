@@ -41,6 +41,10 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
     public var counting: (any PulseCounting)? { self }
 
     static let quiet = Duration.milliseconds(100)
+    /// The content of the FIFO and of the USB buffers has arrived long before.
+    static let longestDrain = Duration.seconds(2)
+    /// How often a stream that goes on is told to stop.
+    static let abortAttempts = 3
     static let silenceLimit = Duration.seconds(1)
     static let maxSkipped = 4096
 
@@ -86,7 +90,8 @@ public actor TDC1Driver: TimeTagger, PulseCounting {
         do throws(DriverError) {
             // An acquisition that somebody left running must end before a reply can be read.
             try await send("abort", operation: "open")
-            _ = try await link.drain(quiet: Self.quiet, limit: 1 << 24, operation: "open")
+            _ = try await link.drain(
+                quiet: Self.quiet, longest: Self.longestDrain, operation: "open")
             let reply = try await ask("identify", operation: "open")
             guard profile.identification?.expect?.matches(reply) ?? true else {
                 throw TDC1Error.wrongIdentity(found: reply)

@@ -14,6 +14,8 @@ package enum TDC1Error: Error, Hashable, Sendable {
     case lostAlignment(bytes: Int)
     /// Nothing arrived, not even the dummy words of an idle instrument.
     case silent
+    /// The stream of events goes on although it was told to end.
+    case doesNotStop
 
     /// The error as the port reports it.
     package func driverError(instrument: String, operation: String) -> DriverError {
@@ -42,6 +44,11 @@ package enum TDC1Error: Error, Hashable, Sendable {
                 code: .malformedReply, instrument: instrument, operation: operation,
                 expected: "event words in order of time", found: "\(bytes) bytes that are not",
                 advice: "start the acquisition again; replace the cable if it happens often")
+        case .doesNotStop:
+            DriverError(
+                code: .deviceFault, instrument: instrument, operation: operation,
+                expected: "the end of the stream after ABORT", found: "events all the same",
+                advice: "open the instrument again; unplug it for a moment if that does not help")
         case .silent:
             DriverError(
                 code: .timedOut, instrument: instrument, operation: operation,

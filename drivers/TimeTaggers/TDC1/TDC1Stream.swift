@@ -61,7 +61,7 @@ extension TDC1Driver {
         }
         try await send("flush", operation: operation)
         _ = try await openLink(operation).drain(
-            quiet: Self.quiet, limit: 1 << 20, operation: operation)
+            quiet: Self.quiet, longest: Self.longestDrain, operation: operation)
     }
 
     /// Ends the stream, reads what is under way, and asks whether anything was lost.
@@ -84,11 +84,19 @@ extension TDC1Driver {
 
     private func finish(_ run: TDC1Acquisition) async throws(DriverError) {
         let operation = "stop"
-        try await send("abort", operation: operation)
-        let rest = try await openLink(operation).drain(
-            quiet: Self.quiet, limit: 1 << 24, operation: operation)
-        run.decoder.decode(rest, isLast: true, into: &run.collector)
-        run.lastArrival = reactor.now
+        var isQuiet = false
+        for _ in 0..<Self.abortAttempts where !isQuiet {
+            try await send("abort", operation: operation)
+            let rest = try await openLink(operation).drain(
+                quiet: Self.quiet, longest: Self.longestDrain, operation: operation)
+            run.decoder.decode(rest.bytes, into: &run.collector)
+            run.lastArrival = reactor.now
+            isQuiet = rest.isQuiet
+        }
+        run.decoder.decode([], isLast: true, into: &run.collector)
+        guard isQuiet else {
+            throw TDC1Error.doesNotStop.driverError(instrument: name, operation: operation)
+        }
         let status = try await readStatus(operation: operation)
         if hasOverflow(status) {
             health = .degraded("the event FIFO overflowed: reduce the rate")

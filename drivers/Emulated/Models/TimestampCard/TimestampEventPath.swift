@@ -235,8 +235,10 @@ struct TimestampEventPath {
     /// The next packet for the host, or nil while none is complete.
     mutating func takePacket(into buffer: UnsafeMutableRawBufferPointer) -> Int? {
         guard committedHead < committed.count else { return nil }
-        let count = committed[committedHead]
-        committedHead += 1
+        let whole = committed[committedHead]
+        let count = min(whole, buffer.count / 8)
+        // The rest of a packet that was sent short is a packet of its own.
+        if count < whole { committed[committedHead] -= count } else { committedHead += 1 }
         if committedHead == committed.count {
             committed.removeAll(keepingCapacity: true)
             committedHead = 0
