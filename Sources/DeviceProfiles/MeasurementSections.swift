@@ -4,8 +4,16 @@ import Quantities
 public enum ChannelKind: String, CaseIterable, Hashable, Sendable {
     /// An input whose edges are time-tagged.
     case timingInput = "timing_input"
-    /// A moving part that turns polarization.
+    /// A fibre paddle that is turned about the fibre.
     case paddle
+    /// A mount that turns a wave plate about the beam.
+    case rotator
+    /// A retarder with a fixed axis whose retardance follows a voltage.
+    case retarder
+    /// An output of a voltage.
+    case voltageOutput = "voltage_output"
+    /// An input that a voltage is read at.
+    case voltageInput = "voltage_input"
     /// A photon detector.
     case detector
 }

@@ -24,8 +24,12 @@ extension BenchConnection {
                     ?? PoissonPulses(rates: rates, generator: context.generator("pulses " + name)),
                 oscillator: ConstantOscillator())
         case .polarizationController:
-            return .polarizationController(
-                RecordingWaveplates(plateCount: profile.channels.count))
+            // Paddles and rotators turn plates; every other axis is a retarder driven by voltage.
+            let count = profile.channels.count
+            if profile.channels.contains(where: { $0.kind == .retarder }) {
+                return .retarders(RecordingRetarders(retarderCount: count))
+            }
+            return .polarizationController(RecordingWaveplates(plateCount: count))
         case .singlePhotonDetector:
             let detector = SimpleDetector(
                 breakdown: Volts(150), rate: Hertz(1000),
@@ -34,7 +38,21 @@ extension BenchConnection {
             return .gatedDetector(
                 detector, lines: wires(for: profile, chip: name, gpio: gpio),
                 nominalBias: Volts(160))
-        default:
+        case .powerMeter: return .powerMeter(ConstantLight())
+        case .attenuator: return .attenuator(RecordingAttenuator())
+        case .delayGenerator: return .delayGenerator(RecordingDelay())
+        case .temperatureController: return .temperatureController(ColdPlate())
+        case .analogIO: return .analogIO(LoopedTerminals())
+        case .digitalIO:
+            let pins = profile.lines.count
+            gpio.addChip(
+                name, label: "emulated bench", lineNames: profile.lines.map { "bench \($0.role)" })
+            return .digitalIO(
+                pins: Dictionary(
+                    uniqueKeysWithValues: (0..<pins).map {
+                        ($0, GPIOLineID(chip: name, offset: UInt32($0)))
+                    }))
+        case .phaseModulator:
             throw MissingProfileField(profile: profile.id, path: "a stand-in for its kind")
         }
     }
