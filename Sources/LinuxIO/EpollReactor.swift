@@ -15,10 +15,18 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
     /// Called on the reactor's thread with the ready epoll events.
     package typealias ReadyHandler = @Sendable (_ events: UInt32) -> Void
 
+    /// A descriptor that is watched. The number of the watch goes through epoll with its events: one
+    /// that was fetched for an earlier watch of the same descriptor must not reach this handler.
+    private struct Watch {
+        var number: UInt32
+        var handler: ReadyHandler
+    }
+
     private struct State {
         var jobs: [UnownedJob] = []
         var timers = TimerQueue()
-        var handlers: [Int32: ReadyHandler] = [:]
+        var watches: [Int32: Watch] = [:]
+        var watchCount: UInt32 = 0
         var isStopping = false
         var thread: pthread_t?
     }
@@ -38,8 +46,8 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
         guard epoll >= 0, wakeUp >= 0, timer >= 0 else {
             throw .system(code: errno, message: "can not create the reactor's descriptors")
         }
-        try add(wakeUp, events: EPOLLIN.rawValue)
-        try add(timer, events: EPOLLIN.rawValue)
+        try add(wakeUp, events: EPOLLIN.rawValue, number: 0)
+        try add(timer, events: EPOLLIN.rawValue, number: 0)
         try startThread()
     }
 
@@ -125,11 +133,15 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
     package func watch(
         _ descriptor: Int32, events: UInt32, _ handler: @escaping ReadyHandler
     ) throws(ByteStreamError) {
-        state.withLock { $0.handlers[descriptor] = handler }
+        let number = state.withLock { state in
+            state.watchCount &+= 1
+            state.watches[descriptor] = Watch(number: state.watchCount, handler: handler)
+            return state.watchCount
+        }
         do throws(ByteStreamError) {
-            try add(descriptor, events: events)
+            try add(descriptor, events: events, number: number)
         } catch {
-            state.withLock { $0.handlers[descriptor] = nil }
+            state.withLock { $0.watches[descriptor] = nil }
             throw error
         }
     }
@@ -143,18 +155,25 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
 
     /// Changes the events that `descriptor` is watched for.
     package func rewatch(_ descriptor: Int32, events: UInt32) {
-        var event = epoll_event(events: events, data: epoll_data_t(fd: descriptor))
+        guard let number = state.withLock({ $0.watches[descriptor]?.number }) else { return }
+        var event = epoll_event(events: events, data: Self.tag(descriptor, number))
         epoll_ctl(epoll, EPOLL_CTL_MOD, descriptor, &event)
     }
 
     /// Stops watching a descriptor; call it before closing the descriptor.
     package func unwatch(_ descriptor: Int32) {
         epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, nil)
-        state.withLock { $0.handlers[descriptor] = nil }
+        state.withLock { $0.watches[descriptor] = nil }
     }
 
-    private func add(_ descriptor: Int32, events: UInt32) throws(ByteStreamError) {
-        var event = epoll_event(events: events, data: epoll_data_t(fd: descriptor))
+    private static func tag(_ descriptor: Int32, _ number: UInt32) -> epoll_data_t {
+        epoll_data_t(u64: UInt64(number) << 32 | UInt64(UInt32(bitPattern: descriptor)))
+    }
+
+    private func add(
+        _ descriptor: Int32, events: UInt32, number: UInt32
+    ) throws(ByteStreamError) {
+        var event = epoll_event(events: events, data: Self.tag(descriptor, number))
         guard epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) == 0 else {
             throw .system(code: errno, message: "can not watch descriptor \(descriptor)")
         }
@@ -176,12 +195,15 @@ public final class EpollReactor: Reactor, @unchecked Sendable {
             let count = epoll_wait(epoll, &events, Int32(events.count), -1)
             guard count > 0 else { continue }
             for event in events[..<Int(count)] {
-                let descriptor = event.data.fd
+                let descriptor = Int32(truncatingIfNeeded: event.data.u64)
+                let number = UInt32(event.data.u64 >> 32)
                 if descriptor == wakeUp || descriptor == timer {
                     var value: UInt64 = 0
                     _ = read(descriptor, &value, 8)
-                } else if let handler = state.withLock({ $0.handlers[descriptor] }) {
-                    handler(event.events)
+                } else if let watch = state.withLock({ $0.watches[descriptor] }),
+                    watch.number == number
+                {
+                    watch.handler(event.events)
                 }
             }
         }

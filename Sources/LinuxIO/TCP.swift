@@ -142,14 +142,24 @@ public final class TCPListener: Sendable {
     ///
     /// - Throws: `timedOut` when nobody connects in time.
     public func accept(timeout: Duration) async throws(ByteStreamError) -> any ByteStream {
-        guard
-            await TCP.isReady(
-                descriptor, for: EPOLLIN.rawValue, within: timeout, reactor: reactor)
-        else { throw .timedOut }
-        let connection = Glibc.accept(descriptor, nil, nil)
-        guard connection >= 0 else { throw SerialLine.failure("\(address):\(port)") }
-        _ = fcntl(connection, F_SETFL, O_NONBLOCK)
-        _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
-        return try TCP.stream(connection, name: "\(address):\(port)", reactor: reactor)
+        let end = reactor.now + timeout
+        while true {
+            guard
+                await TCP.isReady(
+                    descriptor, for: EPOLLIN.rawValue, within: max(.zero, end - reactor.now),
+                    reactor: reactor)
+            else { throw .timedOut }
+            let connection = Glibc.accept(descriptor, nil, nil)
+            if connection >= 0 {
+                _ = fcntl(connection, F_SETFL, O_NONBLOCK)
+                _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
+                return try TCP.stream(
+                    connection, name: "\(address):\(port)", reactor: reactor)
+            }
+            // A wake-up may be for a connection that was accepted already, or that is gone again.
+            guard [EAGAIN, EINTR, ECONNABORTED].contains(errno) else {
+                throw SerialLine.failure("\(address):\(port)")
+            }
+        }
     }
 }

@@ -41,6 +41,26 @@ struct EpollReactorTests {
         await server.close()
     }
 
+    /// Between two calls of `accept` the descriptor is watched anew while its last event may still be
+    /// on its way.
+    @Test func manyConnectionsAreAcceptedOneAfterTheOther() async throws {
+        let reactor = try EpollReactor()
+        defer { reactor.stop() }
+        let listener = try TCPListener(port: 0, reactor: reactor)
+        let clients = reactor.start {
+            for _ in 0..<500 {
+                let client = try? await TCP.connect(
+                    to: "127.0.0.1", port: listener.port, timeout: .seconds(60), reactor: reactor)
+                await client?.close()
+            }
+        }
+        for _ in 0..<500 { await (try listener.accept(timeout: .seconds(60))).close() }
+        await clients.value
+        await #expect(throws: ByteStreamError.timedOut) {
+            _ = try await listener.accept(timeout: .milliseconds(1))
+        }
+    }
+
     @Test func aReadWithoutDataTimesOutAndCloseEndsAWaitingRead() async throws {
         let reactor = try EpollReactor()
         defer { reactor.stop() }

@@ -23,6 +23,8 @@ checks.expect("mode", tagger.mode == "singles", tagger.mode)
 counts = tagger.get_counts(0.2)
 checks.expect("counts", len(counts) == 4 and all(99 <= c <= 101 for c in counts), counts)
 times, channels = tagger.get_timestamps(1)
+# The client keeps the words that only show the time, as events without a channel.
+times = [time for time, channel in zip(times, channels) if channel != "0000"]
 checks.expect("timestamps", abs(len(times) - 2000) < 60, len(times))
 steps = {round(float(b) - float(a)) for a, b in zip(times, times[1:])}
 checks.expect("every pulse 500 µs after the last", steps <= {499998, 500000, 500002}, steps)
