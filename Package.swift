@@ -1,4 +1,5 @@
 // swift-tools-version: 6.2
+import Foundation
 import PackageDescription
 
 // Layers point downwards only (docs/architecture.md); ArchitectureTests compares every import with
@@ -188,6 +189,24 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
+// The fuzzed decoders (scripts/fuzz). libFuzzer brings the main function, and everything that runs
+// in them is instrumented, so they are not part of an ordinary build.
+let isFuzzing = ProcessInfo.processInfo.environment["BEREK_FUZZ"] == "1"
+let sanitizers = ["-sanitize=fuzzer,address"]
+if isFuzzing {
+    package.products = [.executable(name: "fuzz-targets", targets: ["fuzz-targets"])]
+    package.targets.append(
+        .executableTarget(
+            name: "fuzz-targets",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
+                "OpticalBench", "EventPipeline", "Emulated", "TestSupport",
+            ],
+            path: "Tests/Fuzzing/Targets",
+            swiftSettings: [.enableExperimentalFeature("Extern")],
+            linkerSettings: [.unsafeFlags(sanitizers)]))
+}
+
 for target in package.targets where target.type != .system && target.type != .plugin {
     switch target.name {
     case "CKernels", "CSystemShims":
@@ -200,5 +219,8 @@ for target in package.targets where target.type != .system && target.type != .pl
                 .enableUpcomingFeature("MemberImportVisibility"),
                 .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
             ]
+        if isFuzzing, target.name != "EmbedProfilesTool" {
+            target.swiftSettings?.append(.unsafeFlags(sanitizers))
+        }
     }
 }
