@@ -91,12 +91,12 @@ public final class TICCUnit: EmulatedSerialDevice, @unchecked Sendable {
                     openMenu(resumes: true, at: time)
                 } else {
                     line.print(text.leaving, at: time)
-                    reset(at: time, through: timing.restart)
+                    restart(at: time, through: timing.restart)
                 }
             case .menu(let resumes) where Self.leaveKey.contains(byte):
                 leaveMenu(resumes: resumes, at: time)
             case .halted:
-                reset(at: time, through: Picoseconds(0))
+                restart(at: time, through: Picoseconds(0))
             default: break
             }
         }
@@ -142,11 +142,16 @@ public final class TICCUnit: EmulatedSerialDevice, @unchecked Sendable {
 
     // MARK: - The life of the firmware
 
+    /// A reset of the processor: what it had not sent yet is gone.
     private func reset(at time: Picoseconds, through delay: Picoseconds) {
+        line.reset(at: time)
+        restart(at: time, through: delay)
+    }
+
+    /// The firmware begins anew.
+    private func restart(at time: Picoseconds, through delay: Picoseconds) {
         state = .starting
         isMenuWindowOpen = false
-        // What the processor had not sent yet is gone with it.
-        line.reset(at: time)
         script = []
         var at = time + delay + timing.beginWait
         func say(_ bytes: [UInt8]) { script.append((at, .print(bytes))) }
