@@ -72,9 +72,9 @@ struct TICCUnitTests {
         ])
     func start(id: String, capture: String) throws {
         let expected = try #require(
-            capture.components(separatedBy: "\n0.").first?
+            capture.components(separatedBy: "\r\n0.").first?
                 .components(separatedBy: "default...\r\n").last)
-        #expect(try Self.printed(id).text == expected + "\n")
+        #expect(try Self.printed(id).text == expected + "\r\n")
     }
 
     /// Worked out from TICC.ino and config.cpp at 94a0aa7.
