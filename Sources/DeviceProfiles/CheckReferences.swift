@@ -5,6 +5,7 @@ import Quantities
 extension DeviceProfile {
     func checkReferences(_ sink: ErrorSink) {
         checkTransport(sink)
+        checkBanner(sink)
         checkTime(sink)
         checkCommands(sink)
         checkSequences(sink)
@@ -51,6 +52,17 @@ extension DeviceProfile {
         }
     }
 
+    /// A version in a banner needs a line that carries it, and a port to print it on.
+    private func checkBanner(_ sink: ErrorSink) {
+        guard firmware.grammar == .banner else { return }
+        if dialect?.lines["version"]?.after == nil {
+            sink.report(
+                "firmware.grammar",
+                expected: "the line `version` with a place for it under `dialect.lines`",
+                found: "none")
+        }
+    }
+
     private func checkTime(_ sink: ErrorSink) {
         func needField(_ name: String, _ path: String) {
             if record?.fields[name] == nil {
@@ -64,10 +76,19 @@ extension DeviceProfile {
         if let lag = timeBase?.lagCorrection {
             needField(lag.field, "time_base.lag_correction.field")
         }
-        if identity.kind == .timeTagger, timeBase == nil || record == nil {
+        if identity.kind == .timeTagger,
+            timeBase == nil || (record == nil) == (textRecord == nil)
+        {
             sink.report(
-                "identity.kind", expected: "the sections `time_base` and `record`",
-                found: "not both")
+                "identity.kind",
+                expected: "the section `time_base` and one of `record` and `text_record`",
+                found: "something else")
+        }
+        if let name = textRecord?.decimalsLine, dialect?.lines[name]?.after == nil {
+            sink.report(
+                "text_record.decimals_line",
+                expected: "the name of one of `dialect.lines` with a place for a value",
+                found: "\"\(name)\"")
         }
         checkWeights(sink)
         if let timeBase, let period = timeBase.rolloverPeriod, timeBase.rollover == .msbFalling,

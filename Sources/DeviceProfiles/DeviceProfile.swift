@@ -28,6 +28,8 @@ public struct DeviceProfile: Sendable {
     public let timeBase: TimeBase?
     /// The event record of a time tagger.
     public let record: RecordLayout?
+    /// How a printed event is laid out; nil for devices that send no text records.
+    public let textRecord: TextRecord?
     /// The command language.
     public let dialect: Dialect?
     /// Command sequences by name, such as `initialize`, `start`, `stop`, `safe`.
@@ -97,6 +99,15 @@ extension DeviceProfile {
     /// The time base. Throws `MissingProfileField` for devices that are no time taggers.
     public func requireTimeBase() throws(MissingProfileField) -> TimeBase {
         try require(timeBase, "time_base")
+    }
+    /// The layout of printed records. Throws `MissingProfileField` for devices without any.
+    public func requireTextRecord() throws(MissingProfileField) -> TextRecord {
+        try require(textRecord, "text_record")
+    }
+    /// The line `name` that the device prints by itself. Throws `MissingProfileField` when the
+    /// profile has none.
+    public func printedLine(_ name: String) throws(MissingProfileField) -> PrintedLine {
+        try require(dialect?.lines[name], "dialect.lines.\(name)")
     }
     /// The record layout. Throws `MissingProfileField` for devices without event records.
     public func requireRecord() throws(MissingProfileField) -> RecordLayout {

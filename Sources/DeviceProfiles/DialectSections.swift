@@ -66,10 +66,34 @@ public struct Dialect: Sendable {
     public let commands: NamedTable<Command>
     /// Messages the device sends on its own or as a later answer: name to message number.
     public let messages: NamedTable<Message>
+    /// Lines of text that the device prints unasked, by name.
+    public let lines: NamedTable<PrintedLine>
     /// Numbers of the protocol by name, such as addresses and selectors.
     public let constants: NamedTable<Int>
     /// Bits of the status word by name.
     public let statusBits: NamedTable<Int>
+}
+
+/// A line of text that a device prints by itself, with at most one value in it.
+public struct PrintedLine: Hashable, Sendable {
+    /// What stands before the value, or the whole line.
+    public let before: String
+    /// What stands after the value; nil when the line carries none.
+    public let after: String?
+
+    /// The value `line` carries, empty for a line without; nil when it is another line.
+    public func value(in line: some StringProtocol) -> String? {
+        guard let after else { return line == before ? "" : nil }
+        guard line.utf8.count >= before.utf8.count + after.utf8.count, line.hasPrefix(before),
+            line.hasSuffix(after)
+        else { return nil }
+        return String(line.dropFirst(before.count).dropLast(after.count))
+    }
+
+    /// The line with `value` in its place.
+    public func text(_ value: String = "") -> String {
+        after.map { before + value + $0 } ?? before
+    }
 }
 
 /// A message from the device.

@@ -101,6 +101,9 @@ public struct USBIdentity: Sendable {
     public let serial: TextPattern?
     /// The properties that must all fit for the profile to apply; never empty.
     public let match: [USBMatchField]
+    /// Whether these are the properties of a board that anything may be built from. They then prove
+    /// nothing: the operator declares where the instrument is, and it identifies itself when opened.
+    public let isGeneric: Bool
 }
 
 /// Class, subclass and protocol codes of a USB descriptor.
@@ -231,6 +234,8 @@ public enum VersionGrammar: String, CaseIterable, Hashable, Sendable {
     case deviceRelease = "device_release"
     /// The `firmware_major`, `firmware_interim` and `firmware_minor` fields of the identification.
     case identificationFields = "identification_fields"
+    /// A line that the device prints by itself when it starts: `version` among `dialect.lines`.
+    case banner
     /// The device does not tell.
     case none
 }

@@ -185,6 +185,32 @@ public struct RecordLayout: Sendable {
     public let fifoRecords: Int?
 }
 
+/// How a printed time shows that it is negative.
+public enum NegativeTime: String, CaseIterable, Hashable, Sendable {
+    /// A minus sign before the magnitude: −0.3 s is `-0.3`.
+    case leading
+    /// A minus sign between point and fraction of the magnitude: −0.3 s is `0.-3`.
+    case afterPoint = "after_point"
+    /// The sign belongs to the seconds alone and the fraction counts upwards: −0.3 s is `-1.7`.
+    case floor
+}
+
+/// A time tag printed as a line of text: seconds, a point, decimals, a name of the channel.
+public struct TextRecord: Hashable, Sendable {
+    /// The number of decimals; where the device can be set, what it is set to when new.
+    public let decimals: Int
+    /// The entry of `dialect.lines` that states the number of decimals; nil when it is fixed.
+    public let decimalsLine: String?
+    /// What stands between the time and the one character that names the channel.
+    public let channelPrefix: String
+    /// How a time before zero looks.
+    public let negative: NegativeTime
+    /// How many tags the device collects before it prints them, each group in order of channel.
+    public let group: Int
+    /// How a loss shows.
+    public let overflow: OverflowRule
+}
+
 /// What makes a device send a packet that is not full.
 public struct FlushRule: Hashable, Sendable {
     /// A packet of this many bytes goes out by itself.

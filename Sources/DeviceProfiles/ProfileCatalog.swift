@@ -99,11 +99,26 @@ public struct ProfileCatalog: Sendable {
     /// The profiles that may describe a USB device: certain ones first, then by `id`.
     public func matches(for device: USBSummary) -> [ProfileMatch] {
         let found = profiles.compactMap { profile in
-            profile.usb?.unreadFields(for: device).map {
+            profile.usb.flatMap { $0.isGeneric ? nil : $0.unreadFields(for: device) }.map {
                 ProfileMatch(profile: profile, unread: $0)
             }
         }
         return found.filter(\.isCertain) + found.filter { !$0.isCertain }
+    }
+
+    /// The profiles of instruments that are built from such a device, by `id`. The device itself may
+    /// as well be anything else.
+    public func possibilities(for device: USBSummary) -> [DeviceProfile] {
+        profiles.filter {
+            guard let usb = $0.usb, usb.isGeneric else { return false }
+            return usb.unreadFields(for: device)?.isEmpty ?? false
+        }
+    }
+
+    /// The profiles of the same model for other firmware, among which an instrument that tells its
+    /// version only after it was opened decides; by `id`, without `profile` itself.
+    public func siblings(of profile: DeviceProfile) -> [DeviceProfile] {
+        profiles.filter { $0.id != profile.id && $0.isSameModel(as: profile) }
     }
 
     /// The profiles of one kind of instrument, by `id`.
@@ -195,6 +210,15 @@ extension DeviceProfile {
     }
 }
 
+extension DeviceProfile {
+    /// Whether both describe one model whose firmware is told by a banner.
+    fileprivate func isSameModel(as other: DeviceProfile) -> Bool {
+        firmware.grammar == .banner && other.firmware.grammar == .banner
+            && identity.vendor == other.identity.vendor
+            && identity.model == other.identity.model && identity.kind == other.identity.kind
+    }
+}
+
 extension ProfileCatalog {
     private static func duplicates(_ profiles: [DeviceProfile]) -> [ProfileError] {
         var errors: [ProfileError] = []
@@ -213,6 +237,14 @@ extension ProfileCatalog {
                             with: earlier, at: "usb.match",
                             expected: "devices or firmware no other profile covers",
                             found: "those of \"\(earlier.id)\""))
+                } else if profile.isSameModel(as: earlier),
+                    profile.firmware.overlaps(earlier.firmware)
+                {
+                    errors.append(
+                        profile.clash(
+                            with: earlier, at: "firmware.grammar",
+                            expected: "firmware no other profile of this model covers",
+                            found: "versions of \"\(earlier.id)\""))
                 }
             }
         }

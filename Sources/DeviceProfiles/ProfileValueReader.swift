@@ -54,6 +54,11 @@ struct ValueReader {
         sink.report(path, at: (key ?? node).position, expected: expected, found: found)
     }
 
+    /// Reports text whose form is wrong.
+    func failText(_ expected: String, found: String) {
+        sink.report(path, expected: expected, found: "\"\(found)\"")
+    }
+
     private func fail(_ expected: String) {
         sink.report(path, at: position, expected: expected, found: node.whatItIs)
     }

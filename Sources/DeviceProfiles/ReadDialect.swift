@@ -21,6 +21,7 @@ extension Dialect {
         let style = style
         commands = reader.sectionTable("commands") { Command($0, style) }
         messages = reader.sectionTable("messages", Message.init)
+        lines = reader.table("lines") { _, value in PrintedLine.read(value) }
         constants = reader.table("constants") { _, value in
             value.integer(-0x8000_0000...0xffff_ffff)
         }
@@ -51,6 +52,30 @@ extension Dialect {
                     expected: "the name of one of `messages`", found: "\"\(message)\"")
             }
         }
+    }
+}
+
+extension PrintedLine {
+    /// Reads text with at most one place `{…}`; braces anywhere else are mistakes.
+    static func read(_ value: ValueReader) -> PrintedLine? {
+        guard let text = value.text(max: 120) else { return nil }
+        guard let open = text.firstIndex(of: "{") else {
+            if text.contains("}") {
+                value.failText("text with at most one place `{name}`", found: text)
+                return nil
+            }
+            return PrintedLine(before: text, after: nil)
+        }
+        let rest = text[open...].dropFirst()
+        guard let close = rest.firstIndex(of: "}"),
+            SectionReader.isName(String(rest[..<close])),
+            !rest[close...].dropFirst().contains(where: { $0 == "{" || $0 == "}" })
+        else {
+            value.failText("text with at most one place `{name}`", found: text)
+            return nil
+        }
+        return PrintedLine(
+            before: String(text[..<open]), after: String(rest[close...].dropFirst()))
     }
 }
 

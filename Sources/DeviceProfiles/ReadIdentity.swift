@@ -45,6 +45,7 @@ extension USBIdentity {
         product = reader.optional("product")?.pattern()
         serial = reader.optional("serial")?.pattern()
         match = reader.optionalChoices("match", USBMatchField.self)
+        isGeneric = reader.flag("generic", default: false)
         check(reader)
     }
 

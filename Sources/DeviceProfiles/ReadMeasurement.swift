@@ -194,6 +194,17 @@ extension RecordLayout {
     }
 }
 
+extension TextRecord {
+    init(_ reader: SectionReader) {
+        decimals = reader.integer("decimals", 0...18)
+        decimalsLine = reader.optionalText("decimals_line", max: 48)
+        channelPrefix = reader.text("channel_prefix", max: 16)
+        negative = reader.choice("negative", default: .leading)
+        group = reader.integer("group", 1...64)
+        overflow = reader.choice("overflow", default: .silent)
+    }
+}
+
 extension BitField {
     init(_ reader: SectionReader) {
         let low = reader.integer("low", 0...63)

@@ -152,6 +152,7 @@ extension DeviceProfile {
         lines = topology?.lines ?? []
         timeBase = reader.optionalSection("time_base", TimeBase.init)
         record = reader.optionalSection("record", RecordLayout.init)
+        textRecord = reader.optionalSection("text_record", TextRecord.init)
         dialect = reader.optionalSection("dialect", Dialect.init)
         sequences = reader.table("sequences") { _, value in
             value.items(1...256).compactMap { item in

@@ -27,6 +27,8 @@ public enum DeviceAvailability: Hashable, Sendable {
     case ambiguous(profiles: [String])
     /// It was declared at `location`, and nothing is there.
     case absent(location: String)
+    /// A board that anything may be built from; one of these, if the operator declares it so.
+    case undeclared(profiles: [String])
 }
 
 /// What a technician does about a device that can not be used.
@@ -54,6 +56,7 @@ extension DeviceAvailability {
         case .unsupportedFirmware: "unsupported_firmware"
         case .ambiguous: "ambiguous"
         case .absent: "absent"
+        case .undeclared: "undeclared"
         }
     }
 
@@ -73,6 +76,8 @@ extension DeviceAvailability {
                 ? "it may be \(profiles[0]), but what tells for certain could not be read"
                 : "several profiles fit: \(profiles.joined(separator: ", "))"
         case .absent(let location): "declared at \(location), and nothing is there"
+        case .undeclared(let profiles):
+            "a board that anything may be built from; it may run \(profiles.joined(separator: ", "))"
         }
     }
 
@@ -108,6 +113,8 @@ extension DeviceAvailability {
                     command: "scripts/install-udev")
                 : NextAction("remove all but one of the profiles from the folders of --profiles")
         case .absent: NextAction("check cable and power, or correct the declaration")
+        case .undeclared:
+            NextAction("if it is such an instrument, declare its port with one of these profiles")
         }
     }
 

@@ -225,17 +225,21 @@ public struct DriverRequest: Sendable {
     public var serial: String
     /// Whether the device is a model of one, as far as is known from outside.
     public var isEmulated: Bool
+    /// The profiles of other firmware of the same model: an instrument that tells its version only
+    /// after it was opened is driven by the one among these and `profile` that covers it.
+    public var siblings: [DeviceProfile]
     /// The thread of all drivers.
     public var reactor: any Reactor
     /// A request.
     public init(
         profile: DeviceProfile, attachment: Attachment, serial: String, isEmulated: Bool,
-        reactor: any Reactor
+        siblings: [DeviceProfile] = [], reactor: any Reactor
     ) {
         self.profile = profile
         self.attachment = attachment
         self.serial = serial
         self.isEmulated = isEmulated
+        self.siblings = siblings
         self.reactor = reactor
     }
 

@@ -43,19 +43,22 @@ public struct DriverRegistry: Sendable {
         return try make(
             DriverRequest(
                 profile: profile, attachment: attachment, serial: device.serial,
-                isEmulated: device.isEmulated, reactor: ports.reactor))
+                isEmulated: device.isEmulated, siblings: catalog.siblings(of: profile),
+                reactor: ports.reactor))
     }
 
     /// The driver of a device behind a stream that can not be found by looking: TCP, or a
     /// pseudo-terminal.
+    ///
+    /// - Parameter siblings: the profiles of other firmware of the same model, if any.
     public func make(
         profile: DeviceProfile, over stream: StreamSource, serial: String = "",
-        isEmulated: Bool = false, reactor: any Reactor
+        isEmulated: Bool = false, siblings: [DeviceProfile] = [], reactor: any Reactor
     ) throws(DriverError) -> OpenableInstrument {
         try make(
             DriverRequest(
                 profile: profile, attachment: .stream(stream), serial: serial,
-                isEmulated: isEmulated, reactor: reactor))
+                isEmulated: isEmulated, siblings: siblings, reactor: reactor))
     }
 
     private func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
@@ -66,7 +69,10 @@ public struct DriverRegistry: Sendable {
                 found: "none among \(factories.map(\.family).joined(separator: ", "))",
                 advice: "choose another profile; drivers/README.md tells how to add a driver")
         }
-        if isCertified { try checkCertified(request.profile) }
+        guard isCertified else { return try factory.make(request) }
+        try checkCertified(request.profile)
+        var request = request
+        request.siblings.removeAll { (try? $0.certified(excluding: ["emulation"])) == nil }
         return try factory.make(request)
     }
 
@@ -292,6 +298,10 @@ public struct DriverRegistry: Sendable {
             firmware: "", isEmulated: summary.isEmulated, availability: .unknownModel, usb: summary)
         let candidates = (certain.isEmpty ? matches : certain).map(\.profile)
         guard let profile = candidates.first else {
+            if let possible = Self.possible(catalog.possibilities(for: USBSummary(summary))) {
+                device.availability = possible
+                return device
+            }
             return Self.nearMiss(summary, catalog).map {
                 device.availability = $0
                 if case .unsupportedFirmware(let found, _) = $0 { device.firmware = found }
@@ -335,6 +345,11 @@ public struct DriverRegistry: Sendable {
         }
     }
 
+    /// A board that instruments are built from, and other things too; nil when there are none.
+    private static func possible(_ profiles: [DeviceProfile]) -> DeviceAvailability? {
+        profiles.isEmpty ? nil : .undeclared(profiles: profiles.map(\.id))
+    }
+
     /// A device that shares its numbers or its maker with a profile that does not fit.
     private static func nearMiss(
         _ summary: USBDeviceSummary, _ catalog: ProfileCatalog
@@ -348,7 +363,7 @@ public struct DriverRegistry: Sendable {
             }
         }
         for profile in catalog.profiles {
-            guard let usb = profile.usb else { continue }
+            guard let usb = profile.usb, !usb.isGeneric else { continue }
             if let vendor = usb.vendorID, vendor == summary.vendorID,
                 usb.productID == summary.productID
             {
@@ -390,7 +405,12 @@ public struct DriverRegistry: Sendable {
             vendor: profile.identity.vendor, model: profile.identity.model,
             serial: port.serial ?? "", firmware: "", isEmulated: false,
             availability: factory(for: profile) == nil ? .unknownModel : .ready)
-        if matches.count > 1 {
+        if let possible = Self.possible(matches.filter { $0.usb?.isGeneric ?? false }) {
+            device.profile = nil
+            device.vendor = port.manufacturer ?? Self.hex(vendor)
+            device.model = port.product ?? Self.hex(product)
+            device.availability = possible
+        } else if matches.count > 1 {
             device.profile = nil
             device.availability = .ambiguous(profiles: matches.map(\.id))
         } else if device.availability == .ready {

@@ -21,7 +21,8 @@ struct ProfileCatalogTests {
         #expect(catalog["s15-tdc1"]?.source.origin == .builtIn)
         #expect(
             catalog.profiles(of: .timeTagger).map(\.id) == [
-                "acme-tt2", "cqt-timestamp-usb", "s15-tdc1",
+                "acme-tt2", "cqt-timestamp-usb", "s15-tdc1", "tapr-ticc-2017", "tapr-ticc-2020",
+                "tapr-ticc-2025",
             ])
     }
 
@@ -65,6 +66,37 @@ struct ProfileCatalogTests {
         #expect(Self.failure([("a.yaml", ExampleProfile.text), ("b.yaml", nextRelease)]).isEmpty)
     }
 
+    /// Firmware told by a banner: ranges of one model must not overlap, whatever the port shows.
+    @Test func siblingsMustNotOverlap() throws {
+        let file = try #require(
+            FirmwareProfiles.files.first { $0.name == "tapr-ticc-2020.yaml" }?.text)
+        let other = file.replacing("id: tapr-ticc-2020", with: "id: other-ticc")
+        let overlapping = Self.failure([("b.yaml", other)])
+        #expect(overlapping.count == 1)
+        #expect(overlapping.first?.contains("expected devices or firmware no other") == true)
+        let elsewhere = other.replacing("vendor_id: 0x2341", with: "vendor_id: 0x2a03")
+        #expect(
+            Self.failure([("b.yaml", elsewhere)]).first?.contains(
+                "firmware.grammar: expected firmware no other profile of this model covers")
+                == true)
+        let later = elsewhere.replacing("\"20200412.1\"", with: "\"20200413.1\"")
+        #expect(Self.failure([("b.yaml", later)]).isEmpty)
+    }
+
+    @Test func aGeneralBoardIsNotRecognised() throws {
+        let catalog = try FirmwareProfiles.catalog()
+        let mega = USBSummary(vendorID: 0x2341, productID: 0x0042, deviceRelease: 1)
+        #expect(catalog.matches(for: mega).isEmpty)
+        let possible = catalog.possibilities(for: mega).map(\.id)
+        #expect(possible == ["tapr-ticc-2017", "tapr-ticc-2020", "tapr-ticc-2025"])
+        let uno = USBSummary(vendorID: 0x2341, productID: 0x0043, deviceRelease: 1)
+        #expect(catalog.possibilities(for: uno).isEmpty)
+        let declared = try #require(catalog["tapr-ticc-2020"])
+        #expect(
+            catalog.siblings(of: declared).map(\.id) == ["tapr-ticc-2017", "tapr-ticc-2025"])
+        #expect(catalog.siblings(of: try #require(catalog["s15-tdc1"])).isEmpty)
+    }
+
     @Test func orderDoesNotDependOnFileOrder() throws {
         let forward = try ProfileCatalog(builtIn: FirmwareProfiles.files)
         let backward = try ProfileCatalog(builtIn: FirmwareProfiles.files.reversed())
@@ -106,7 +138,9 @@ struct ProfileCatalogTests {
         let catalog = try FirmwareProfiles.catalog()
         for profile in catalog.profiles where profile.usb != nil {
             let matches = catalog.matches(for: try profile.emulatedUSB())
-            #expect(matches.map(\.profile.id) == [profile.id])
+            // A general board is nobody's until its operator says whose.
+            let isGeneric = profile.usb?.isGeneric ?? false
+            #expect(matches.map(\.profile.id) == (isGeneric ? [] : [profile.id]))
             #expect(matches.allSatisfy { $0.isCertain })
         }
         #expect(throws: MissingProfileField(profile: "ttl-gated-spad", path: "usb")) {

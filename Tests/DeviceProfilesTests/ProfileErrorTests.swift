@@ -99,6 +99,24 @@ struct ProfileErrorTests {
             "  match: [vendor_id, product_id, device_release]\n", "",
             "9:3: usb.match: expected at least one property to recognise the device by, found none"),
         Mistake(
+            "grammar: device_release", "grammar: banner",
+            "18:21: firmware.grammar: expected the line `version` with a place for it under "
+                + "`dialect.lines`, found none"),
+        Mistake(
+            "reply_timeout_ms: 100", "reply_timeout_ms: 100\n  lines: {version: \"# {v}} {x}\"}",
+            "43:20: dialect.lines.version: expected text with at most one place `{name}`, "
+                + "found \"# {v}} {x}\""),
+        Mistake(
+            "reply_timeout_ms: 100", "reply_timeout_ms: 100\n  lines: {version: \"v} 1\"}",
+            "43:20: dialect.lines.version: expected text with at most one place `{name}`, "
+                + "found \"v} 1\""),
+        Mistake(
+            "dialect:\n",
+            "text_record: {decimals: 3, channel_prefix: c, negative: floor, group: 1,"
+                + " overflow: silent}\ndialect:\n",
+            "6:9: identity.kind: expected the section `time_base` and one of `record` and "
+                + "`text_record`, found something else"),
+        Mistake(
             "from: \"1.0\"", "from: 1.0",
             "18:43: firmware.from: expected text of 1 to 40 characters (in quotes), "
                 + "found the number 1.0"),

@@ -30,7 +30,7 @@ struct ShippedProfileTests {
             + words(LetterCase.self) + words(PacketChecksum.self) + words(ValueEncoding.self)
             + words(ReplyShape.self) + words(Unit.self) + words(FaultSource.self)
             + words(FaultSeverity.self) + words(InjectableFault.self) + words(Confidence.self)
-            + words(ProofKind.self)
+            + words(ProofKind.self) + words(NegativeTime.self)
         for word in all {
             #expect(readme.contains("`\(word)`"), "\(word)")
         }

@@ -27,17 +27,25 @@ struct ContractBench: Sendable {
     /// The time between two pulses at the first input of a time tagger.
     /// Slow enough that the FIFO of a CQT card outlasts a silence of its endpoint: an overflow shorter
     /// than the poll of its status is not seen.
-    static let pulsePeriod = Picoseconds(250_000_000)
+    static let shortestPulsePeriod = Picoseconds(250_000_000)
+
+    /// The time between two pulses of this instrument: no shorter than that, and longer for those
+    /// that are saturated by so many.
+    let pulsePeriod: Picoseconds
 
     init(profile id: String, seed: UInt64, reactor: VirtualReactor) throws {
         catalog = try shippedCatalog.get()
         profile = try #require(catalog[id])
+        pulsePeriod =
+            profile.limits["event_rate"]?.max.map {
+                max(Self.shortestPulsePeriod, Picoseconds(Int64(4e12 / $0)))
+            } ?? Self.shortestPulsePeriod
         self.reactor = reactor
         name = profile.emulation?.serial ?? "unit-1"
         bench = EmulatedBench(reactor: reactor, seed: seed)
         let connection = try BenchConnection.standIn(
             for: profile, name: name, context: bench.context, gpio: bench.gpio,
-            inputs: PeriodicPulses(period: Self.pulsePeriod))
+            inputs: PeriodicPulses(period: pulsePeriod))
         var wiring = BenchWiring()
         if case .gatedDetector(_, let lines, _) = connection {
             var assignment: LineAssignment = [:]
@@ -47,7 +55,7 @@ struct ContractBench: Sendable {
             }
             wiring.lines = [GPIOWiring(name: name, profile: id, lines: assignment)]
         }
-        if profile.identity.transport == .serialLine {
+        if profile.identity.transport == .serialLine || profile.usb?.isGeneric ?? false {
             wiring.serial = [
                 SerialWiring(name: name, profile: id, location: .adapter(serial: name))
             ]
@@ -70,7 +78,7 @@ struct ContractBench: Sendable {
         bench.unplug(name)
         let connection = try BenchConnection.standIn(
             for: profile, name: name, context: bench.context, gpio: bench.gpio,
-            inputs: PeriodicPulses(period: Self.pulsePeriod))
+            inputs: PeriodicPulses(period: pulsePeriod))
         try bench.add(
             BenchEntry(
                 profile: profile, serial: name, connection: connection,

@@ -35,7 +35,8 @@ struct FaultCampaignTests {
         var profile: String
         var faults: [(after: Duration, fault: EmulatedFault)]
 
-        /// Between one and four of the faults the profile lists, within two seconds.
+        /// Between one and four of the faults the profile lists, within two seconds and the time
+        /// that the device takes to start.
         init(seed: UInt64, profiles: [DeviceProfile]) {
             var generator = SeededGenerator(seed: seed, label: "fault plan")
             func kinds(_ profile: DeviceProfile) -> [InjectableFault] {
@@ -47,6 +48,8 @@ struct FaultCampaignTests {
             let chosen = able[Int(generator.next() % UInt64(able.count))]
             profile = chosen.id
             faults = []
+            let startUp = ["bootloader_ms", "begin_wait_ms", "menu_wait_ms", "sync_wait_ms"]
+                .compactMap { chosen.timing[$0] }.reduce(0, +)
             for _ in 0...generator.next() % 4 {
                 let choice = kinds(chosen)
                 let kind = choice[Int(generator.next() % UInt64(choice.count))]
@@ -55,7 +58,7 @@ struct FaultCampaignTests {
                 let detail = generator.next() % 4 == 0 ? nil : Int(generator.next() % 64)
                 faults.append(
                     (
-                        .milliseconds(Int64(generator.next() % 2000)),
+                        .milliseconds(Int64(generator.next() % UInt64(2000 + startUp))),
                         EmulatedFault(kind, duration: duration, detail: detail)
                     ))
             }
@@ -94,7 +97,7 @@ struct FaultCampaignTests {
             do throws(DriverError) {
                 try await made.instrument.open()
                 let record = try await exercise.run(made)
-                let silent = record?.unmarkedLoss(period: ContractBench.pulsePeriod)
+                let silent = record?.unmarkedLoss(period: bench.pulsePeriod)
                 #expect(silent == nil, "\(plan): \(silent ?? "")")
             } catch {
                 #expect(!error.found.isEmpty && !error.advice.isEmpty, "\(plan): \(error)")

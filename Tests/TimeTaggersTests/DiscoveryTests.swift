@@ -52,6 +52,35 @@ struct DiscoveryTests {
 
     private let tdc1 = ["S-Fifteen Instruments", "USB Counter", "TDC1-0019"]
 
+    /// A Mega may be a TICC; only its operator knows.
+    @Test func aGeneralBoardHasToBeDeclared() throws {
+        let mega = summary(
+            0x2341, 0x0042, strings: ["Arduino (www.arduino.cc)", nil, "7533030303535"])
+        let undeclared = try #require(try discover([mega]).first)
+        #expect(undeclared.profile == nil && undeclared.vendor == "Arduino (www.arduino.cc)")
+        #expect(
+            undeclared.availability
+                == .undeclared(profiles: ["tapr-ticc-2017", "tapr-ticc-2020", "tapr-ticc-2025"]))
+        #expect(undeclared.availability.advice?.contains("declare its port") == true)
+        let port = SerialPortSummary(
+            path: "/dev/ttyACM0", vendorID: 0x2341, productID: 0x0042, manufacturer: nil,
+            product: nil, serial: "1", isAccessible: true)
+        let onPort = try #require(try discover([], ports: [port]).first)
+        #expect(onPort.profile == nil && onPort.availability.name == "undeclared")
+        let wiring = BenchWiring(serial: [
+            SerialWiring(
+                name: "clock-bob", profile: "tapr-ticc-2020",
+                location: .adapter(serial: "7533030303535"))
+        ])
+        let declared = DriverRegistry([TICCFactory()])
+        let host = ScriptedUSBHost([ScriptedUSBDevice(mega, reactor: reactor)])
+        let found = try reactor.run { [self] in
+            try await declared.discover(
+                on: HostPorts(usb: host, reactor: reactor), catalog: catalog, wiring: wiring)
+        }
+        #expect(found.map(\.availability) == [.ready] && found[0].profile == "tapr-ticc-2020")
+    }
+
     @Test func tellsWhatIsThereAndWhatIsWrong() throws {
         let node = "/dev/bus/usb/001/003"
         let found = try discover([

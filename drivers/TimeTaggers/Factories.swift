@@ -50,3 +50,26 @@ public struct TDC1Factory: DriverFactory {
                 isEmulated: request.isEmulated, reactor: request.reactor))
     }
 }
+
+/// Makes drivers of the TAPR TICC.
+public struct TICCFactory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "TAPR TICC" }
+    /// Time taggers that print their tags and tell their firmware by a banner.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .timeTagger && profile.textRecord != nil
+            && profile.dialect?.style == .textLines && profile.firmware.grammar == .banner
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .stream(let source, _) = request.attachment else {
+            throw request.unusableAttachment(expected: "a stream")
+        }
+        return .timeTagger(
+            try TICCDriver(
+                profile: request.profile, siblings: request.siblings, source: source,
+                isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}

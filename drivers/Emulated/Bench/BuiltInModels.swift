@@ -38,6 +38,7 @@ public enum BuiltInModels {
     public static let factories: [any EmulatedModelFactory] = [
         TimestampCardModels(),
         TDC1Models(),
+        TICCModels(),
         MPC320Models(),
         SPDModels(),
         GatedDetectorModels(),
