@@ -12,6 +12,8 @@ public enum Unit: String, CaseIterable, Hashable, Sendable {
     case degrees
     /// Degrees of angle per second.
     case degreesPerSecond = "degrees_per_second"
+    /// Radians of angle or phase.
+    case radians
     /// Volts.
     case volts
     /// Millivolts.

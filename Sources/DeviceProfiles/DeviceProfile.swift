@@ -38,6 +38,8 @@ public struct DeviceProfile: Sendable {
     public let limits: NamedTable<Limit>
     /// Conversions between units by name.
     public let scaling: NamedTable<Scale>
+    /// Tables of how one quantity follows another, by name.
+    public let curves: NamedTable<ResponseCurve>
     /// Durations in milliseconds by name; every name ends in `_ms`.
     public let timing: NamedTable<Double>
     /// Error conditions the device reports, and faults an emulator can inject.
@@ -144,6 +146,10 @@ extension DeviceProfile {
     /// The conversion `name`. Throws `MissingProfileField` when the profile has none.
     public func scale(_ name: String) throws(MissingProfileField) -> Scale {
         try require(scaling[name], "scaling.\(name)")
+    }
+    /// The table `name`. Throws `MissingProfileField` when the profile has none.
+    public func curve(_ name: String) throws(MissingProfileField) -> ResponseCurve {
+        try require(curves[name], "curves.\(name)")
     }
     /// The duration `name`, which ends in `_ms`. Throws `MissingProfileField` when absent.
     public func duration(_ name: String) throws(MissingProfileField) -> Duration {

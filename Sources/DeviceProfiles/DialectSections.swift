@@ -60,6 +60,8 @@ public struct Dialect: Sendable {
     public let keepaliveMilliseconds: Double?
     /// The command to do so with.
     public let keepaliveCommand: String?
+    /// The line that ends every reply of a command that succeeded; nil when nothing marks the end.
+    public let completionReply: String?
     /// Replies that mean that a command failed.
     public let errorReplies: [TextPattern]
     /// The commands by name.
@@ -196,7 +198,7 @@ public enum ReplyShape: String, CaseIterable, Hashable, Sendable {
     case bytes
     /// One line of text.
     case line
-    /// Lines of text until the device falls silent.
+    /// Lines of text until the completion reply of the dialect, or until the device falls silent.
     case lines
     /// A stream of event records.
     case stream

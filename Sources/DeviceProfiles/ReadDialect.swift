@@ -17,6 +17,7 @@ extension Dialect {
         minGapMilliseconds = reader.optionalNumber("min_gap_ms", Self.milliseconds)
         keepaliveMilliseconds = reader.optionalNumber("keepalive_ms", Self.milliseconds)
         keepaliveCommand = reader.optionalText("keepalive_command", max: 48)
+        completionReply = reader.optionalText("completion_reply", max: 40)
         errorReplies = reader.optional("error_replies")?.items().compactMap { $0.pattern() } ?? []
         let style = style
         commands = reader.sectionTable("commands") { Command($0, style) }

@@ -163,6 +163,11 @@ extension DeviceProfile {
         }
         limits = reader.sectionTable("limits", Limit.init)
         scaling = reader.sectionTable("scaling", Scale.init)
+        curves = reader.table("curves") { _, value in
+            guard let reader = value.section() else { return nil }
+            defer { reader.finish() }
+            return ResponseCurve.read(reader)
+        }
         timing = reader.table("timing") { name, value in
             if !name.hasSuffix("_ms") {
                 value.failKey("a name that ends in `_ms`", found: "`\(name)`")

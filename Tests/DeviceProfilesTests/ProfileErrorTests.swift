@@ -177,7 +177,7 @@ struct ProfileErrorTests {
         Mistake(
             "unit: events_per_second", "unit: furlongs",
             "51:34: limits.rate.unit: expected one of none, counts, codes, percent, degrees, "
-                + "degrees_per_second, volts, millivolts, milliamperes, celsius, hertz, "
+                + "degrees_per_second, radians, volts, millivolts, milliamperes, celsius, hertz, "
                 + "events_per_second, picoseconds, nanoseconds, microseconds, milliseconds, "
                 + "bytes, records, found the text \"furlongs\""),
         Mistake(

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// A controller with three paddles that moves one count a millisecond, one paddle after the other.
-private final class FakeMPC320: Sendable {
+final class FakeMPC320: Sendable {
     struct State {
         var position: [UInt8: Int32] = [1: 100, 2: 200, 4: 300]
         var bits: UInt32 = 1 << 10 | 1 << 8

@@ -22,3 +22,49 @@ public struct ThorlabsMPC320Factory: DriverFactory {
                 isEmulated: request.isEmulated, reactor: request.reactor))
     }
 }
+
+/// Makes drivers of OZ Optics fibre squeezers.
+public struct EPCFactory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "OZ Optics EPC" }
+    /// Polarization controllers that speak lines of text over a declared serial line.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .polarizationController && profile.dialect?.style == .textLines
+            && profile.identity.transport == .serialLine
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .stream(let source, _) = request.attachment else {
+            throw request.unusableAttachment(expected: "a stream")
+        }
+        return .polarizationController(
+            try EPCDriver(
+                profile: request.profile, source: source, serial: request.serial,
+                isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}
+
+/// Makes drivers of S-Fifteen drivers of liquid-crystal retarders.
+public struct S15RetarderFactory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "S-Fifteen LCD driver" }
+    /// Polarization controllers that speak lines of text behind a communications-class port.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .polarizationController && profile.dialect?.style == .textLines
+            && profile.identity.transport == .usbCDCACM
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .stream(let source, _) = request.attachment else {
+            throw request.unusableAttachment(expected: "a stream")
+        }
+        return .polarizationController(
+            try S15RetarderDriver(
+                profile: request.profile, source: source, serial: request.serial,
+                isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}

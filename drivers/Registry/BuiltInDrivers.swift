@@ -20,6 +20,8 @@ public enum BuiltInDrivers {
             ThorlabsMPC320Factory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
+            EPCFactory(),
+            S15RetarderFactory(),
         ])
         registry.isCertified = certified
         return registry

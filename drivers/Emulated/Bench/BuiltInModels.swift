@@ -42,5 +42,7 @@ public enum BuiltInModels {
         MPC320Models(),
         SPDModels(),
         GatedDetectorModels(),
+        EPCModels(),
+        LCDDriverModels(),
     ]
 }

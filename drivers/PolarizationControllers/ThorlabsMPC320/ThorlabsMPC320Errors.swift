@@ -39,7 +39,7 @@ package enum ThorlabsMPC320Error: Error, Hashable, Sendable {
         case .wrongModel(let expected, let found):
             make(
                 .wrongDevice, "model \(expected)", "\"\(found)\"",
-                "choose the profile of this model")
+                "declare the unit, by the serial number of its port, with the profile of its model")
         case .shortMessage(let name, let bytes):
             make(
                 .malformedReply, "a complete \(name) message", "\(bytes) bytes of data",
