@@ -17,6 +17,7 @@ public enum BuiltInDrivers {
             CQTTimestampFactory(units: cqtUnits),
             TDC1Factory(),
             ThorlabsMPC320Factory(),
+            ThorlabsElliptecFactory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
         ])

@@ -39,6 +39,7 @@ public enum BuiltInModels {
         TimestampCardModels(),
         TDC1Models(),
         MPC320Models(),
+        ElliptecModels(),
         SPDModels(),
         GatedDetectorModels(),
     ]
