@@ -72,8 +72,8 @@ def with_pylablib():
     motor = stage.get_motor_info(motor=1, addr=2)
     checks.expect("current", abs(motor.current - 0.57) < 0.01, motor)
     checks.expect("frequency", abs(motor.fw_freq - 78e3) < 500 and abs(motor.bk_freq - 106e3) < 500)
-    forward, backward = stage.set_frequency(fw_freq=80e3, motor=2, addr=2)
-    checks.expect("frequency is kept in the low bits only", forward > backward or forward > 0)
+    # pylablib sets frequencies without the highest bit, which the manual says must be set; the model
+    # refuses that, so it is not asked to.
     checks.expect("home offset", stage.get_home_offset(addr=2) == 0)
     checks.expect("search", len(stage.search_frequency(motor=1, addr=8)) == 2)
     try:
