@@ -11,8 +11,11 @@ struct ElliptecWireTests {
     let paddles: DeviceProfile
     let wire: ElliptecWire
 
+    /// Read once, not for every seed.
+    private static let catalog = Result { try FirmwareProfiles.catalog() }
+
     init() throws {
-        let catalog = try FirmwareProfiles.catalog()
+        let catalog = try Self.catalog.get()
         mount = try #require(catalog["thorlabs-ell14"])
         paddles = try #require(catalog["thorlabs-ell3"])
         wire = try ElliptecWire(mount)
