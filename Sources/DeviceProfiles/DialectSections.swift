@@ -100,7 +100,7 @@ public struct PrintedLine: Hashable, Sendable {
 
 /// A message from the device.
 public struct Message: Hashable, Sendable {
-    /// The message number.
+    /// The message number; of an Elliptec message its two characters, the first in the high byte.
     public let opcode: UInt16
     /// Bytes of data after the header; zero for a header alone.
     public let dataBytes: Int
@@ -156,8 +156,18 @@ public enum ValueEncoding: String, CaseIterable, Hashable, Sendable {
     case integer
     /// Decimal digits with optional fraction.
     case decimal
+    /// One hexadecimal digit.
+    case hex1
+    /// Two hexadecimal digits.
+    case hex2
     /// Four hexadecimal digits.
     case hex4
+    /// Eight hexadecimal digits.
+    case hex8
+    /// Four hexadecimal digits in two's complement.
+    case signedHex4 = "signed_hex4"
+    /// Eight hexadecimal digits in two's complement.
+    case signedHex8 = "signed_hex8"
 
     /// The number of bytes of a binary encoding; nil for text.
     public var fixedBytes: Int? {
@@ -165,7 +175,26 @@ public enum ValueEncoding: String, CaseIterable, Hashable, Sendable {
         case .u8: 1
         case .u16le, .i16le: 2
         case .u32le, .i32le: 4
-        case .ascii, .integer, .decimal, .hex4: nil
+        case .ascii, .integer, .decimal, .hex1, .hex2, .hex4, .hex8, .signedHex4, .signedHex8: nil
+        }
+    }
+
+    /// The number of characters of a hexadecimal encoding; nil for every other.
+    public var hexDigits: Int? {
+        switch self {
+        case .hex1: 1
+        case .hex2: 2
+        case .hex4, .signedHex4: 4
+        case .hex8, .signedHex8: 8
+        case .u8, .u16le, .i16le, .u32le, .i32le, .ascii, .integer, .decimal: nil
+        }
+    }
+
+    /// Whether the encoding is two's complement.
+    public var isSigned: Bool {
+        switch self {
+        case .i16le, .i32le, .signedHex4, .signedHex8: true
+        case .u8, .u16le, .u32le, .ascii, .integer, .decimal, .hex1, .hex2, .hex4, .hex8: false
         }
     }
 }

@@ -21,7 +21,7 @@ extension Dialect {
         errorReplies = reader.optional("error_replies")?.items().compactMap { $0.pattern() } ?? []
         let style = style
         commands = reader.sectionTable("commands") { Command($0, style) }
-        messages = reader.sectionTable("messages", Message.init)
+        messages = reader.sectionTable("messages") { Message($0, style) }
         lines = reader.table("lines") { _, value in PrintedLine.read(value) }
         constants = reader.table("constants") { _, value in
             value.integer(-0x8000_0000...0xffff_ffff)
@@ -82,7 +82,7 @@ extension PrintedLine {
 
 extension Command {
     init(_ reader: SectionReader, _ style: DialectStyle) {
-        if style == .textLines {
+        if style == .textLines || style == .elliptecText {
             template = reader.text("send", max: 80)
             opcode = nil
             dataBytes = 0
@@ -98,6 +98,20 @@ extension Command {
         timeoutMilliseconds = reader.optionalNumber("timeout_ms", 0.001...3_600_000)
         settleMilliseconds = reader.optionalNumber("settle_ms", 0.001...3_600_000)
         if let template { checkPlaceholders(of: template, reader) }
+        if let template, style == .elliptecText { checkLetters(of: template, reader) }
+    }
+
+    /// The length of an Elliptec command follows from its two characters, so nothing but arguments
+    /// may come after them.
+    private func checkLetters(of template: String, _ reader: SectionReader) {
+        let letters = template.prefix { $0 != "{" }
+        let between = template.dropFirst(letters.count).split(separator: "}")
+        if !ElliptecCode.isCommand(letters) || !between.allSatisfy({ $0.first == "{" }) {
+            reader.sink.report(
+                reader.join("send"),
+                expected: "two lower-case characters such as `gs` or `i1`, then the placeholders",
+                found: "\"\(template)\"")
+        }
     }
 
     /// Every argument stands once in the text, and every placeholder names an argument.
@@ -143,13 +157,19 @@ extension Argument {
         }
         if max < min { report("max", "at least `min` (\(ValueReader.show(min)))", show(max)) }
         let isText = encoding.fixedBytes == nil
-        if isText != (style == .textLines) {
+        if style == .elliptecText {
+            if encoding.hexDigits == nil {
+                report(
+                    "encoding", "a hexadecimal encoding (hex1 to signed_hex8)", encoding.rawValue)
+                return
+            }
+        } else if isText != (style == .textLines) {
             report(
                 "encoding",
                 style == .textLines ? "a text encoding (integer, decimal)" : "a binary encoding",
                 encoding.rawValue)
         }
-        guard !isText else { return }
+        guard !isText || encoding.hexDigits != nil else { return }
         let (low, high) = carried
         if min < low || max > high {
             report(
@@ -172,12 +192,13 @@ extension Argument {
             return (0, Double((1 << (highBit - lowBit + 1)) - 1))
         }
         switch encoding {
-        case .u8: return (0, 255)
-        case .u16le: return (0, 65_535)
-        case .u32le: return (0, 4_294_967_295)
-        case .i16le: return (-32_768, 32_767)
-        case .i32le: return (-2_147_483_648, 2_147_483_647)
-        case .ascii, .integer, .decimal, .hex4: return (-.infinity, .infinity)
+        case .hex1: return (0, 15)
+        case .u8, .hex2: return (0, 255)
+        case .u16le, .hex4: return (0, 65_535)
+        case .u32le, .hex8: return (0, 4_294_967_295)
+        case .i16le, .signedHex4: return (-32_768, 32_767)
+        case .i32le, .signedHex8: return (-2_147_483_648, 2_147_483_647)
+        case .ascii, .integer, .decimal: return (-.infinity, .infinity)
         }
     }
 }
@@ -196,9 +217,45 @@ extension Reply {
     }
 }
 
+/// The two characters after the address of an Elliptec packet.
+enum ElliptecCode {
+    /// Whether `text` is a command of the host: a lower-case letter, then another or a digit.
+    static func isCommand(_ text: some StringProtocol) -> Bool {
+        let bytes = Array(text.utf8)
+        guard bytes.count == 2 else { return false }
+        return lowerCase.contains(bytes[0])
+            && (lowerCase.contains(bytes[1]) || digits.contains(bytes[1]))
+    }
+
+    /// The number of a module's message, an upper-case letter and then another or a digit; nil for
+    /// anything else.
+    static func message(_ text: String) -> UInt16? {
+        let bytes = Array(text.utf8)
+        guard bytes.count == 2, upperCase.contains(bytes[0]),
+            upperCase.contains(bytes[1]) || digits.contains(bytes[1])
+        else { return nil }
+        return UInt16(bytes[0]) << 8 | UInt16(bytes[1])
+    }
+
+    private static let lowerCase = UInt8(ascii: "a")...UInt8(ascii: "z")
+    private static let upperCase = UInt8(ascii: "A")...UInt8(ascii: "Z")
+    private static let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
+}
+
 extension Message {
-    init(_ reader: SectionReader) {
-        opcode = reader.word("opcode")
+    init(_ reader: SectionReader, _ style: DialectStyle) {
+        if style == .elliptecText {
+            let text = reader.text("code", max: 2)
+            let code = ElliptecCode.message(text)
+            opcode = code ?? 0
+            if code == nil, !text.isEmpty {
+                reader.sink.report(
+                    reader.join("code"), expected: "two upper-case characters such as `PO` or `I1`",
+                    found: "\"\(text)\"")
+            }
+        } else {
+            opcode = reader.word("opcode")
+        }
         dataBytes = reader.optionalInteger("data_bytes", 1...255) ?? 0
         let table = reader.sectionTable("fields", DataField.init)
         fields = NamedFields(names: table.names, fields: table.entries.map(\.value))

@@ -138,7 +138,7 @@ extension DataField {
     init(_ reader: SectionReader) {
         offset = reader.integer("offset", 0...4095)
         encoding = reader.choice("encoding", default: .u8)
-        if let fixed = encoding.fixedBytes {
+        if let fixed = encoding.fixedBytes ?? encoding.hexDigits {
             bytes = fixed
         } else {
             bytes = reader.integer("bytes", 1...256)

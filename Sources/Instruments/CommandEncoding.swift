@@ -61,8 +61,13 @@ extension Command {
         var text = template
         for (name, argument, value) in try checked(values) {
             let digits =
-                argument.encoding == .integer
-                ? String(Int64(value.rounded())) : decimalText(value)
+                if let count = argument.encoding.hexDigits {
+                    hexadecimalText(Int64(value.rounded()), digits: count)
+                } else if argument.encoding == .integer {
+                    String(Int64(value.rounded()))
+                } else {
+                    decimalText(value)
+                }
             let placeholder = "{\(name)}"
             guard let range = text.firstRange(of: placeholder) else { continue }
             text.replaceSubrange(range, with: digits)
@@ -83,9 +88,17 @@ package func decimalText(_ value: Double) -> String {
     return text
 }
 
+/// The low `digits` hexadecimal digits of `value` in two's complement, in upper case.
+private func hexadecimalText(_ value: Int64, digits: Int) -> String {
+    let bits = UInt64(bitPattern: value) & (UInt64.max >> UInt64(64 - 4 * digits))
+    let text = String(bits, radix: 16, uppercase: true)
+    return String(repeating: "0", count: digits - text.utf8.count) + text
+}
+
 extension DataField {
     /// The number at this field's place, or nil when `data` is too short or the field is text.
     package func number(in data: [UInt8]) -> Int64? {
+        if let count = encoding.hexDigits { return hexadecimal(in: data, digits: count) }
         guard let count = encoding.fixedBytes, offset + count <= data.count else { return nil }
         var bits: UInt64 = 0
         for index in (0..<count).reversed() { bits = bits << 8 | UInt64(data[offset + index]) }
@@ -94,6 +107,21 @@ extension DataField {
         case .i32le: return Int64(Int32(truncatingIfNeeded: bits))
         default: return Int64(bits)
         }
+    }
+
+    /// The number written in hexadecimal digits of either case, or nil when one is none.
+    private func hexadecimal(in data: [UInt8], digits: Int) -> Int64? {
+        guard offset + digits <= data.count else { return nil }
+        var bits: UInt64 = 0
+        for byte in data[offset..<offset + digits] {
+            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue, byte < 0x80 else {
+                return nil
+            }
+            bits = bits << 4 | UInt64(digit)
+        }
+        guard encoding.isSigned else { return Int64(bits) }
+        let shift = UInt64(64 - 4 * digits)
+        return Int64(bitPattern: bits << shift) >> Int64(shift)
     }
 
     /// The text at this field's place without padding, or nil when `data` is too short.

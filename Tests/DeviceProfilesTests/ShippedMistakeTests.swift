@@ -89,6 +89,32 @@ struct ShippedMistakeTests {
             "s15-tdc1", "{duration: {encoding: integer,", "{duration: {encoding: u16le,",
             "dialect.commands.set_time.arguments.duration.encoding: "
                 + "expected a text encoding (integer, decimal), found u16le"),
+        Mistake(
+            "thorlabs-ell14", "send: gs,", "send: GS,",
+            "dialect.commands.status.send: expected two lower-case characters such as `gs` or `i1`, "
+                + "then the placeholders, found \"GS\""),
+        Mistake(
+            "thorlabs-ell14", "send: ho{direction}", "send: ho{direction}0",
+            "dialect.commands.home.send: expected two lower-case characters such as `gs` or `i1`, "
+                + "then the placeholders, found \"ho{direction}0\""),
+        Mistake(
+            "thorlabs-ell14", "{percent: {encoding: hex2,", "{percent: {encoding: integer,",
+            "dialect.commands.set_velocity.arguments.percent.encoding: "
+                + "expected a hexadecimal encoding (hex1 to signed_hex8), found integer"),
+        Mistake(
+            "thorlabs-ell14", "{minutes: {encoding: hex2, min: 0, max: 255}",
+            "{minutes: {encoding: hex2, min: 0, max: 256}",
+            "dialect.commands.isolate.arguments.minutes.max: "
+                + "expected a value that fits hex2, 0 to 255, found 256"),
+        Mistake(
+            "thorlabs-ell14", "code: BS", "code: bs",
+            "dialect.messages.button_status.code: "
+                + "expected two upper-case characters such as `PO` or `I1`, found \"bs\""),
+        Mistake(
+            "thorlabs-ell3", "paddle_2: {code: P2, data_bytes: 4",
+            "paddle_2: {code: P2, data_bytes: 3",
+            "dialect.messages.paddle_2.fields.position: "
+                + "expected a field within the 3 bytes of data, found bytes 0 to 3"),
     ])
     func mistakeInAShippedFileIsExplained(_ mistake: Mistake) throws {
         let file = try #require(FirmwareProfiles.files.first { $0.name == mistake.file + ".yaml" })

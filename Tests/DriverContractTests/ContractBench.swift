@@ -23,6 +23,8 @@ struct ContractBench: Sendable {
 
     /// The name of the instrument on the bench, and its serial number where it shows one.
     let name: String
+    /// Three units where a line can be shared, at addresses that are neither 0 nor in order.
+    let addresses: [UInt8]
 
     /// The time between two pulses at the first input of a time tagger.
     /// Slow enough that the FIFO of a CQT card outlasts a silence of its endpoint: an overflow shorter
@@ -42,10 +44,11 @@ struct ContractBench: Sendable {
             } ?? Self.shortestPulsePeriod
         self.reactor = reactor
         name = profile.emulation?.serial ?? "unit-1"
+        addresses = profile.dialect?.style == .elliptecText ? [8, 2, 3] : []
         bench = EmulatedBench(reactor: reactor, seed: seed)
         let connection = try BenchConnection.standIn(
             for: profile, name: name, context: bench.context, gpio: bench.gpio,
-            inputs: PeriodicPulses(period: pulsePeriod))
+            inputs: PeriodicPulses(period: pulsePeriod), units: max(1, addresses.count))
         var wiring = BenchWiring()
         if case .gatedDetector(_, let lines, _) = connection {
             var assignment: LineAssignment = [:]
@@ -57,11 +60,15 @@ struct ContractBench: Sendable {
         }
         if profile.identity.transport == .serialLine || profile.usb?.isGeneric ?? false {
             wiring.serial = [
-                SerialWiring(name: name, profile: id, location: .adapter(serial: name))
+                SerialWiring(
+                    name: name, profile: id, location: .adapter(serial: name),
+                    addresses: addresses)
             ]
         }
         self.wiring = wiring
-        try bench.add(BenchEntry(profile: profile, serial: name, connection: connection))
+        try bench.add(
+            BenchEntry(
+                profile: profile, serial: name, connection: connection, addresses: addresses))
     }
 
     /// Looks for the instrument and makes its driver.
@@ -78,11 +85,11 @@ struct ContractBench: Sendable {
         bench.unplug(name)
         let connection = try BenchConnection.standIn(
             for: profile, name: name, context: bench.context, gpio: bench.gpio,
-            inputs: PeriodicPulses(period: pulsePeriod))
+            inputs: PeriodicPulses(period: pulsePeriod), units: max(1, addresses.count))
         try bench.add(
             BenchEntry(
                 profile: profile, serial: name, connection: connection,
-                path: bench.usbPath(of: name)))
+                path: bench.usbPath(of: name), addresses: addresses))
     }
 
     /// Whether the instrument is on its bus.

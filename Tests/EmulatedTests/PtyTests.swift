@@ -56,6 +56,21 @@ struct PtyTests {
         #expect(String(decoding: reply, as: UTF8.self) == "0.00\r\n")
     }
 
+    @Test("three Elliptec mounts answer on one pseudo-terminal, each at its address")
+    func ell14() throws {
+        let reply = try Self.exchange(.ell14, Array("2gs\r3gp\r8gs\r".utf8)) {
+            $0.filter { $0 == 10 }.count == 3
+        }
+        #expect(
+            String(decoding: reply, as: UTF8.self) == "2GS00\r\n3PO00000000\r\n8GS00\r\n")
+    }
+
+    @Test("the Elliptec paddles answer on a pseudo-terminal")
+    func ell3() throws {
+        let reply = try Self.exchange(.ell3, Array("Ap1".utf8)) { $0.contains(10) }
+        #expect(String(decoding: reply, as: UTF8.self) == "AP10200\r\n")
+    }
+
     @Test("a link that can not be made is an error with the system's reason")
     func badLink() throws {
         #expect(throws: PtyError.self) {

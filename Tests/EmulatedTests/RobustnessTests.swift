@@ -11,6 +11,9 @@ struct RobustnessTests {
     private static let text = Array(
         "*IDN?;time 500;counts?;pairs;TIME -3;NEG 1e400;POS nan;hvolt 210.5\r\nsettemp -1;LEVEL?;"
             .utf8)
+    private static let packets = Array(
+        "2in\r3gs\r\n2ma00001000\r8ho0\r2gp3sv32\r8mrFFFFFF00\r3fw\r2ga3\r2ca4\rAa20200Ats10000Aho7\r"
+            .utf8)
     private static let frames = bytes(
         hex: "050000005001" + "100207015001" + "53040600d0010400ad020000" + "430402005001"
             + "30050c00d00100000a00ad02190019001900" + "900401005001" + "6a0401015001")
@@ -31,6 +34,12 @@ struct RobustnessTests {
                     profile: try profile("s15-spd"), context: context,
                     detector: SimpleDetector(
                         breakdown: Volts(150), rate: Hertz(10), generator: generator)),
+                try ElliptecLine(
+                    profile: try profile("thorlabs-ell14"), context: context,
+                    plates: RecordingWaveplates(plateCount: 3), addresses: [2, 3, 8]),
+                try ElliptecLine(
+                    profile: try profile("thorlabs-ell3"), context: context,
+                    plates: RecordingWaveplates(plateCount: 3), addresses: [10]),
             ]
             for device in devices {
                 let port = EmulatedSerialPort(context: context, device: device, baud: nil)
@@ -39,6 +48,8 @@ struct RobustnessTests {
                         mutated(Self.text, using: &generator), timeout: .seconds(1))
                     try await port.write(
                         mutated(Self.frames, using: &generator), timeout: .seconds(1))
+                    try await port.write(
+                        mutated(Self.packets, using: &generator), timeout: .seconds(1))
                     try await reactor.sleep(for: .milliseconds(3))
                     _ = try? await port.read(upTo: 65_536, timeout: .milliseconds(1))
                 }

@@ -66,5 +66,24 @@ public struct S15RetarderFactory: DriverFactory {
             try S15RetarderDriver(
                 profile: request.profile, source: source, serial: request.serial,
                 isEmulated: request.isEmulated, reactor: request.reactor))
+/// Makes drivers of Thorlabs Elliptec modules that turn plates or paddles.
+public struct ThorlabsElliptecFactory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "Thorlabs Elliptec" }
+    /// Polarization controllers on an Elliptec line.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .polarizationController && profile.dialect?.style == .elliptecText
+    }
+    /// Makes a driver of all modules at the declared addresses.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .stream(let source, let addresses) = request.attachment else {
+            throw request.unusableAttachment(expected: "a stream")
+        }
+        return .polarizationController(
+            try ThorlabsElliptecDriver(
+                profile: request.profile, source: source, addresses: addresses,
+                serial: request.serial, isEmulated: request.isEmulated, reactor: request.reactor))
     }
 }

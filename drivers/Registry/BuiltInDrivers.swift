@@ -18,6 +18,7 @@ public enum BuiltInDrivers {
             TDC1Factory(),
             TICCFactory(),
             ThorlabsMPC320Factory(),
+            ThorlabsElliptecFactory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
             EPCFactory(),

@@ -40,6 +40,7 @@ public enum BuiltInModels {
         TDC1Models(),
         TICCModels(),
         MPC320Models(),
+        ElliptecModels(),
         SPDModels(),
         GatedDetectorModels(),
         EPCModels(),

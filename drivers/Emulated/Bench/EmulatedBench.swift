@@ -41,17 +41,21 @@ public struct BenchEntry {
     public var path: String?
     /// The speed of its USB connection.
     public var speed: USBSpeed
+    /// The addresses of the units on a line that several share, in the order the light passes them;
+    /// empty gives as many units as the connection has room for the addresses from 0 on.
+    public var addresses: [UInt8]
 
     /// An instrument of the model in `profile`.
     public init(
         profile: DeviceProfile, serial: String, connection: BenchConnection, path: String? = nil,
-        speed: USBSpeed = .high
+        speed: USBSpeed = .high, addresses: [UInt8] = []
     ) {
         self.profile = profile
         self.serial = serial
         self.connection = connection
         self.path = path
         self.speed = speed
+        self.addresses = addresses
     }
 }
 

@@ -11,10 +11,11 @@ extension BenchConnection {
     /// - Parameters:
     ///   - name: the name of the instrument; wired instruments get a chip of this name in `gpio`.
     ///   - inputs: what arrives at a time tagger instead of Poisson pulses.
+    ///   - units: how many units share the line of a polarization controller.
     /// - Throws: `MissingProfileField` for kinds without a stand-in.
     public static func standIn(
         for profile: DeviceProfile, name: String, context: EmulationContext,
-        gpio: EmulatedGPIOHost, inputs: (any TaggerInputs)? = nil
+        gpio: EmulatedGPIOHost, inputs: (any TaggerInputs)? = nil, units: Int = 1
     ) throws(MissingProfileField) -> BenchConnection {
         switch profile.identity.kind {
         case .timeTagger:
@@ -25,7 +26,7 @@ extension BenchConnection {
                 oscillator: ConstantOscillator())
         case .polarizationController:
             // Paddles and rotators turn plates; every other axis is a retarder driven by voltage.
-            let count = profile.channels.count
+            let count = profile.channels.count * units
             if profile.channels.contains(where: { $0.kind == .retarder }) {
                 return .retarders(RecordingRetarders(retarderCount: count))
             }

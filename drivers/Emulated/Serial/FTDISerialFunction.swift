@@ -40,7 +40,8 @@ public final class FTDISerialFunction: EmulatedUSBFunction, @unchecked Sendable 
         if profile.identity.transport == .serialLine {
             inEndpoint = 0x81
             outEndpoint = 0x02
-            descriptors = .serialAdapter(serial: serial, input: 0x81, output: 0x02)
+            descriptors = .serialAdapter(
+                serial: serial, showing: profile.emulation, input: 0x81, output: 0x02)
         } else {
             let reply = try profile.endpoint("reply")
             let command = try profile.endpoint("command")

@@ -117,6 +117,10 @@ public enum PtyDevice: String, CaseIterable, Sendable {
     case mpc320
     /// The detector module of S-Fifteen Instruments.
     case spd
+    /// Three Elliptec rotation mounts of Thorlabs on one line, at the addresses 2, 3 and 8.
+    case ell14
+    /// Thorlabs' paddles on an Elliptec line, at address A.
+    case ell3
 
     /// The profile that describes it.
     public var profileID: String {
@@ -124,6 +128,8 @@ public enum PtyDevice: String, CaseIterable, Sendable {
         case .tdc1: "s15-tdc1"
         case .mpc320: "thorlabs-mpc320"
         case .spd: "s15-spd"
+        case .ell14: "thorlabs-ell14"
+        case .ell3: "thorlabs-ell3"
         }
     }
 }
@@ -183,10 +189,19 @@ public func serveOnPty(
                 detector: SimpleDetector(
                     breakdown: Volts(150), rate: Hertz(1000),
                     generator: context.generator("detector")))
+        case .ell14:
+            model = try ElliptecLine(
+                profile: profile, context: context, plates: RecordingWaveplates(plateCount: 3),
+                addresses: [2, 3, 8])
+        case .ell3:
+            model = try ElliptecLine(
+                profile: profile, context: context, plates: RecordingWaveplates(plateCount: 3),
+                addresses: [10])
         }
     } catch { throw .profile(error) }
     do throws(ByteStreamError) {
-        let isPaced = profile.identity.transport == .usbFTDI
+        // Instruments behind a line of their own are as slow as it; a port without one is not.
+        let isPaced = [.usbFTDI, .serialLine].contains(profile.identity.transport)
         let front = try PtyFront(
             device: model, reactor: reactor, baud: isPaced ? profile.serialPort?.baud : nil,
             link: link)

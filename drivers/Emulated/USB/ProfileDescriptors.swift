@@ -62,12 +62,18 @@ extension USBDescriptorSet {
 
 extension USBDescriptorSet {
     /// The descriptors of an FT232R serial adapter with its factory settings, for instruments whose
-    /// serial line ends at whatever adapter the bench has (FT232R data sheet 2.16, section 8.1).
-    static func serialAdapter(serial: String, input: UInt8, output: UInt8) -> USBDescriptorSet {
+    /// serial line ends at whatever adapter the bench has (FT232R data sheet 2.16, section 8.1); or of
+    /// the FTDI adapter that `emulation` shows, such as the one that the maker sells with the
+    /// instrument.
+    static func serialAdapter(
+        serial: String, showing emulation: EmulationIdentity?, input: UInt8, output: UInt8
+    ) -> USBDescriptorSet {
         let device = USBDescriptorSet.device(
             DeviceNumbers(
-                usbRelease: 0x0200, classTriple: [0, 0, 0], vendorID: 0x0403, productID: 0x6001,
-                deviceRelease: 0x0600),
+                usbRelease: 0x0200, classTriple: [0, 0, 0],
+                vendorID: emulation?.vendorID ?? 0x0403,
+                productID: emulation?.productID ?? 0x6001,
+                deviceRelease: emulation?.deviceRelease ?? 0x0600),
             stringIndices: [1, 2, 3])
         let interface = USBInterface(
             number: 0, alternate: 0, classTriple: [0xFF, 0xFF, 0xFF],
@@ -81,7 +87,10 @@ extension USBDescriptorSet {
                     value: 1, attributes: 0xA0, maxPowerMilliamperes: 90, interfaces: [interface],
                     functional: [:]),
                 strings: [USBDescriptorSet.languages(0x0409)]
-                    + ["FTDI", "FT232R USB UART", serial].map(USBDescriptorSet.string)),
+                    + [
+                        emulation?.manufacturer ?? "FTDI",
+                        emulation?.product ?? "FT232R USB UART", serial,
+                    ].map(USBDescriptorSet.string)),
             high: nil)
     }
 }
