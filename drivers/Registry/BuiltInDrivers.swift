@@ -1,3 +1,4 @@
+import BenchInstruments
 import Instruments
 import PolarizationControllers
 import SinglePhotonDetectors
@@ -19,6 +20,7 @@ public enum BuiltInDrivers {
             ThorlabsMPC320Factory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
+            MTD415TFactory(),
         ])
         registry.isCertified = certified
         return registry

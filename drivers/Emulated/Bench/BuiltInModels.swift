@@ -41,5 +41,6 @@ public enum BuiltInModels {
         MPC320Models(),
         SPDModels(),
         GatedDetectorModels(),
+        MTD415TModels(),
     ]
 }
