@@ -1,6 +1,29 @@
 import DeviceProfiles
 import Instruments
 
+/// Makes drivers of Picosecond Delayers.
+public struct PicosecondDelayerFactory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "MPD Picosecond Delayer" }
+    /// Delay generators with text commands that end with `#`.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .delayGenerator && profile.dialect?.style == .textLines
+            && profile.dialect?.replyTerminator == "#"
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .stream(let source, _) = request.attachment else {
+            throw request.unusableAttachment(expected: "a stream")
+        }
+        return .delayGenerator(
+            try PicosecondDelayerDriver(
+                profile: request.profile, source: source, serial: request.serial,
+                isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}
+
 /// Makes drivers of MTD415T temperature controllers.
 public struct MTD415TFactory: DriverFactory {
     /// A factory.

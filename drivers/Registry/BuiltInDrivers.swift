@@ -20,6 +20,7 @@ public enum BuiltInDrivers {
             ThorlabsMPC320Factory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
+            PicosecondDelayerFactory(),
             MTD415TFactory(),
         ])
         registry.isCertified = certified

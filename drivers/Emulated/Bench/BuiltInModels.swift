@@ -41,6 +41,7 @@ public enum BuiltInModels {
         MPC320Models(),
         SPDModels(),
         GatedDetectorModels(),
+        PicosecondDelayerModels(),
         MTD415TModels(),
     ]
 }
