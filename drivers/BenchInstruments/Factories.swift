@@ -46,3 +46,26 @@ public struct MTD415TFactory: DriverFactory {
                 isEmulated: request.isEmulated, reactor: request.reactor))
     }
 }
+
+/// Makes drivers of DD-100-MC attenuators.
+public struct DD100Factory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "OZ Optics DD-100-MC" }
+    /// Attenuators with text commands that have to be homed.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .attenuator && profile.dialect?.style == .textLines
+            && profile.dialect?.commands["home"] != nil
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .stream(let source, _) = request.attachment else {
+            throw request.unusableAttachment(expected: "a stream")
+        }
+        return .attenuator(
+            try DD100Driver(
+                profile: request.profile, source: source, serial: request.serial,
+                isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}

@@ -22,6 +22,7 @@ public enum BuiltInDrivers {
             TTLGatedFactory(),
             PicosecondDelayerFactory(),
             MTD415TFactory(),
+            DD100Factory(),
         ])
         registry.isCertified = certified
         return registry

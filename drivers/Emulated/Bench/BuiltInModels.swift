@@ -43,5 +43,6 @@ public enum BuiltInModels {
         GatedDetectorModels(),
         PicosecondDelayerModels(),
         MTD415TModels(),
+        DD100Models(),
     ]
 }
