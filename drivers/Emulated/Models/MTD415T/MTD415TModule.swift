@@ -158,13 +158,14 @@ public final class MTD415TModule: EmulatedSerialDevice, @unchecked Sendable {
     /// Shares and cycle time from critical gain in mA/K and critical period in ms (data sheet,
     /// section 7: 2250 and 5580 give 1350, 161, 941 and 87).
     private func computeShares() {
-        let gain = Double(value("set_critical_gain"))
-        let period = Double(value("set_critical_period"))
-        let proportional = 0.6 * gain
-        settings["set_proportional"] = Int(proportional)
-        settings["set_integral"] = Int(0.4 * gain / (period / 1000))
-        settings["set_differential"] = Int(proportional * (period / 1000) / 8)
-        settings["set_cycle_time"] = max(1, Int(period / 64))
+        let gain = value("set_critical_gain")
+        let period = value("set_critical_period")
+        // 0.6 of the critical gain; a reset time of one and a half critical periods, a rate time of
+        // an eighth of one.
+        settings["set_proportional"] = gain * 3 / 5
+        settings["set_integral"] = 400 * gain / period
+        settings["set_differential"] = gain * 3 * period / 40_000
+        settings["set_cycle_time"] = max(1, period / 64)
     }
 
     // MARK: - Regulation
