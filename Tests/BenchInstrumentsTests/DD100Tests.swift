@@ -116,6 +116,17 @@ struct DD100Tests {
         #expect(!line.stream.isOpen)
     }
 
+    /// Opened while a motion that somebody else began is under way.
+    @Test func aLateReplyIsNotTakenForTheConfiguration() throws {
+        let late = "Pos:777\r\n" + Unit.end
+        let configuration = "IL:1.50\r\nMAX ATTEN:60.00\r\n" + Unit.end
+        unit.state.withLock { $0.replies["CD"] = [late + configuration] }
+        try reactor.run { [self] in
+            try await driver.open()
+            #expect(await driver.attenuationRange == Decibels(1.5)...Decibels(60))
+        }
+    }
+
     @Test func homesAUnitThatDoesNotKnowWhereItIs() throws {
         unit.state.withLock { $0.attenuation = nil }
         let reply = "Diff=3\r\n" + Unit.end

@@ -105,7 +105,7 @@ public actor DD100Driver: Attenuator {
 
     /// Insertion loss and greatest attenuation, as the unit was calibrated.
     private func readRange(operation: String) async throws(DriverError) -> ClosedRange<Decibels> {
-        let lines = try await ask("configuration", operation: operation)
+        let lines = try await ask("configuration", with: "MAX ATTEN:", operation: operation)
         let shown = lines.joined(separator: " ")
         guard profile.identification?.expect?.matches(shown) ?? true,
             case .known(let low)? = DD100Wire.decibels("IL:", lines),
@@ -156,9 +156,9 @@ public actor DD100Driver: Attenuator {
         error.driverError(instrument: name, operation: operation)
     }
 
-    /// Sends a command and returns the lines of its reply.
+    /// Sends a command and returns the lines of its reply, one of which contains `label`.
     private func ask(
-        _ command: String, _ values: [Double] = [], operation: String
+        _ command: String, _ values: [Double] = [], with label: String = "", operation: String
     ) async throws(DriverError) -> [String] {
         guard let exchange else { throw failure(.closed, operation) }
         let entry: Command
@@ -173,7 +173,7 @@ public actor DD100Driver: Attenuator {
             entry.timeoutMilliseconds ?? profile.dialect?.replyTimeoutMilliseconds ?? 5000
         let reply = try await exchange.exchange(
             text + terminator, timeout: .nanoseconds(Int64(timeout * 1e6)), operation: operation
-        ) { bytes, _ in DD100Wire.reply(bytes, to: text) }
+        ) { DD100Wire.reply($0, to: text, with: label, isLast: $1) }
         switch reply {
         case .done(let lines): return lines
         case .refused(let text): throw failure(.refused(text, profile), operation)

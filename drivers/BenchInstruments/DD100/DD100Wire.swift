@@ -28,8 +28,16 @@ package enum DD100Wire {
     }
 
     /// The reply to `command`, or nil while it is not whole.
-    package static func reply(_ bytes: [UInt8], to command: String) -> Reply? {
+    ///
+    /// - Parameters:
+    ///   - label: what the reply contains. One without it is the late reply of a motion that was
+    ///     under way, and is passed over unless nothing follows.
+    ///   - isLast: no more will come.
+    package static func reply(
+        _ bytes: [UInt8], to command: String, with label: String = "", isLast: Bool = false
+    ) -> Reply? {
         var lines: [String] = []
+        var passedOver: [String]?
         var line: [UInt8] = []
         for byte in bytes {
             guard byte == 0x0D || byte == 0x0A else {
@@ -40,12 +48,19 @@ package enum DD100Wire {
             if line.isEmpty { continue }
             guard line.allSatisfy({ 0x20..<0x7F ~= $0 }) else { return .garbled }
             let text = String(decoding: line, as: UTF8.self)
-            if text == "Done" { return .done(lines) }
+            if text == "Done" {
+                if label.isEmpty || lines.contains(where: { $0.uppercased().contains(label) }) {
+                    return .done(lines)
+                }
+                passedOver = lines
+                lines = []
+                continue
+            }
             if text.hasPrefix("Error") { return .refused(text) }
             if lines.isEmpty, text == command { continue }
             lines.append(text)
         }
-        return nil
+        return isLast ? passedOver.map { .done($0) } : nil
     }
 
     /// The number of a refusal such as `Error-5`; nil when there is none.
