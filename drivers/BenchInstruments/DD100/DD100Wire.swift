@@ -60,7 +60,7 @@ package enum DD100Wire {
             if lines.isEmpty, text == command { continue }
             lines.append(text)
         }
-        return isLast ? passedOver.map { .done($0) } : nil
+        return isLast ? passedOver.map { Reply.done($0) } : nil
     }
 
     /// The number of a refusal such as `Error-5`; nil when there is none.
