@@ -8,6 +8,8 @@ public enum Unit: String, CaseIterable, Hashable, Sendable {
     case codes
     /// Per cent.
     case percent
+    /// Decibels of attenuation.
+    case decibels
     /// Degrees of angle.
     case degrees
     /// Degrees of angle per second.

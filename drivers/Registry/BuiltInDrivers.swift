@@ -1,3 +1,4 @@
+import BenchInstruments
 import Instruments
 import PolarizationControllers
 import SinglePhotonDetectors
@@ -23,6 +24,9 @@ public enum BuiltInDrivers {
             TTLGatedFactory(),
             EPCFactory(),
             S15RetarderFactory(),
+            PicosecondDelayerFactory(),
+            MTD415TFactory(),
+            DD100Factory(),
         ])
         registry.isCertified = certified
         return registry

@@ -45,5 +45,8 @@ public enum BuiltInModels {
         GatedDetectorModels(),
         EPCModels(),
         LCDDriverModels(),
+        PicosecondDelayerModels(),
+        MTD415TModels(),
+        DD100Models(),
     ]
 }
