@@ -41,17 +41,21 @@ public struct BenchEntry {
     public var path: String?
     /// The speed of its USB connection.
     public var speed: USBSpeed
+    /// Whether it is a bare chip that waits for firmware each time it gets power (`FX2Chip`). Else its
+    /// firmware is in a boot memory.
+    public var startsCold: Bool
 
     /// An instrument of the model in `profile`.
     public init(
         profile: DeviceProfile, serial: String, connection: BenchConnection, path: String? = nil,
-        speed: USBSpeed = .high
+        speed: USBSpeed = .high, startsCold: Bool = false
     ) {
         self.profile = profile
         self.serial = serial
         self.connection = connection
         self.path = path
         self.speed = speed
+        self.startsCold = startsCold
     }
 }
 
@@ -136,7 +140,11 @@ public final class EmulatedBench: @unchecked Sendable {
         else { throw MissingProfileField(profile: entry.profile.id, path: "an emulated model") }
         switch try factory.make(entry, context: context, gpio: gpio) {
         case .serial(let device): try attach(device, entry)
-        case .usb(let function): attach(function, entry)
+        case .usb(let function):
+            attach(
+                entry.startsCold
+                    ? try FX2Chip(profile: entry.profile, application: function) : function,
+                entry)
         case .wired(let module):
             modules[entry.serial] = module
             if case .gatedDetector(_, let lines, _) = entry.connection {
