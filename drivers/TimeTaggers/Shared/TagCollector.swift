@@ -30,6 +30,8 @@ package struct TagCollector {
 
     var hasContent: Bool { !tags.isEmpty || !losses.isEmpty }
     var isFull: Bool { tags.count >= Self.blockSize }
+    /// Whether an interval is lost and not yet over.
+    var hasOpenLoss: Bool { openLoss != nil }
 
     /// Adds the event of a record: one tag for each channel bit, lowest channel first.
     @inline(__always)
