@@ -16,6 +16,7 @@ public enum BuiltInDrivers {
         var registry = DriverRegistry([
             CQTTimestampFactory(units: cqtUnits),
             TDC1Factory(),
+            TimetagFactory(),
             ThorlabsMPC320Factory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
