@@ -79,7 +79,7 @@ final class TimetagAcquisition {
     }
 
     /// Up to where everything has arrived: records come in order of time.
-    var promise: UInt64 { max(collector.lastTick, settled) }
+    var promise: UInt64 { max(decoder.settledTick, settled) }
 }
 
 /// What the host's clock says about the tagger's counter.

@@ -233,7 +233,7 @@ extension TimetagDriver {
         case .overflow, .timedOut, .io, .system:
             // The content of this transfer is gone; the next ones may be good.
             run.decoder.dropPartialRecord()
-            run.collector.beginLoss(from: run.collector.lastTick, reason: .transferFailure)
+            run.collector.beginLoss(from: run.decoder.settledTick, reason: .transferFailure)
             run.failuresInARow += 1
             guard run.failuresInARow >= Self.maxFailures else { return true }
             fail(
@@ -280,7 +280,10 @@ extension TimetagDriver {
                         continue
                     }
                     if !run.isStopping {
-                        run.collector.beginLoss(from: run.promise, reason: .transferFailure)
+                        run.collector.beginLoss(
+                            from: run.promise,
+                            reason: error.code == .disconnected
+                                ? .disconnected : .transferFailure)
                         fail(run, error)
                     }
                     return

@@ -84,6 +84,13 @@ package struct TimetagRecordFormat: Sendable {
         package var hasLost: Bool
         /// Whether the counter was zero.
         package var hasWrapped: Bool
+
+        package init(time: UInt64, channels: UInt32, hasLost: Bool, hasWrapped: Bool) {
+            self.time = time
+            self.channels = channels
+            self.hasLost = hasLost
+            self.hasWrapped = hasWrapped
+        }
     }
 
     /// The parts of `raw`, or nil when no such record is ever made: bits that are always zero, an
@@ -131,6 +138,9 @@ package struct TimetagStreamDecoder {
     private var rest: [UInt8] = []
     private var isSearching = false
     private var hasRecord = false
+    /// The time of the last record but one. The last may hold bytes of the next in the place of one that
+    /// is missing, which only shows then.
+    package private(set) var settledTick: UInt64 = 0
     /// Bytes passed over since the last record that made sense.
     package private(set) var skippedInARow = 0
     /// Records decoded.
@@ -189,7 +199,7 @@ package struct TimetagStreamDecoder {
                 take(record, bounds, &collector)
             else {
                 isSearching = true
-                collector.beginLoss(from: collector.lastTick, reason: .corruptRecords)
+                collector.beginLoss(from: settledTick, reason: .corruptRecords)
                 return offset
             }
             offset += Self.width
@@ -284,6 +294,7 @@ package struct TimetagStreamDecoder {
             }
         }
         skippedInARow = 0
+        settledTick = last
         guard ticks >= collector.promised else {
             collector.loseLate(ticks: ticks, count: UInt64(record.channels.nonzeroBitCount))
             return true
