@@ -155,7 +155,7 @@ struct RecordHistory {
         return count
     }
 
-    /// An instant after which the record that follows `record` others was made.
+    /// Forgets what says nothing about records after `record`.
     mutating func prune(before record: UInt64) {
         if let index = polls.lastIndex(where: { $0.records <= record &+ missing }), index > 0 {
             polls.removeFirst(index)
