@@ -44,6 +44,8 @@ package struct TagCollector {
             remaining &= remaining - 1
             tags.append(TimeTag(ticks: ticks, channel: map[bit]))
         }
+        // A record may say only that time has passed.
+        guard first < tags.count else { return }
         // A device may number its bits against its channels; at most a few tags share a tick, also
         // with the record before.
         if tags.count - first > 1 || (first > 0 && tags[first - 1] > tags[first]) {
