@@ -158,6 +158,15 @@ public struct ColdBoot: Hashable, Sendable {
     public let loadRequest: UInt8
     /// The address of the register that holds the processor in reset.
     public let controlRegister: UInt16
+    /// The addresses the load request can write, in ascending order; empty when they are not known.
+    public let memory: [ClosedRange<UInt16>]
+
+    /// Whether `count` bytes from `address` on lie in memory that can be loaded.
+    public func canLoad(_ count: Int, at address: UInt16) -> Bool {
+        memory.contains {
+            $0.contains(address) && Int(address) + count <= Int($0.upperBound) + 1
+        }
+    }
 }
 
 /// How the host sees the serial port of a device.

@@ -106,6 +106,22 @@ extension ColdBoot {
         productID = reader.word("product_id")
         loadRequest = reader.byte("load_request")
         controlRegister = reader.word("control_register")
+        memory = reader.sections("memory", 0...16) { range in
+            let first = range.word("first")
+            let last = range.word("last")
+            if last < first {
+                range.sink.report(
+                    range.join("last"), expected: "at least `first` (\(first))", found: "\(last)")
+            }
+            return first...max(first, last)
+        }
+        for (index, range) in memory.enumerated().dropFirst()
+        where range.lowerBound <= memory[index - 1].upperBound {
+            reader.sink.report(
+                reader.join("memory.\(index).first"),
+                expected: "more than the `last` before (\(memory[index - 1].upperBound))",
+                found: "\(range.lowerBound)")
+        }
     }
 }
 

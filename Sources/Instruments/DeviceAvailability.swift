@@ -23,6 +23,8 @@ public enum DeviceAvailability: Hashable, Sendable {
     case unknownModel
     /// The model is known, this firmware is not.
     case unsupportedFirmware(found: String, supported: String)
+    /// It is a bare chip that waits for its firmware; it may become any of these models.
+    case awaitingFirmware(profiles: [String])
     /// Several profiles fit; or one does as far as could be read.
     case ambiguous(profiles: [String])
     /// It was declared at `location`, and nothing is there.
@@ -54,6 +56,7 @@ extension DeviceAvailability {
         case .busy: "busy"
         case .unknownModel: "unknown_model"
         case .unsupportedFirmware: "unsupported_firmware"
+        case .awaitingFirmware: "awaiting_firmware"
         case .ambiguous: "ambiguous"
         case .absent: "absent"
         case .undeclared: "undeclared"
@@ -71,6 +74,8 @@ extension DeviceAvailability {
         case .unknownModel: "no profile and driver fit"
         case .unsupportedFirmware(let found, let supported):
             "firmware \(found) is not covered; supported: \(supported)"
+        case .awaitingFirmware(let profiles):
+            "it is a bare chip without firmware, as \(profiles.joined(separator: " or ")) is at first"
         case .ambiguous(let profiles):
             profiles.count == 1
                 ? "it may be \(profiles[0]), but what tells for certain could not be read"
@@ -106,6 +111,10 @@ extension DeviceAvailability {
         case .unknownModel: NextAction("add a profile of the model with --profiles")
         case .unsupportedFirmware:
             NextAction("load a supported firmware, or add a profile of this one with --profiles")
+        case .awaitingFirmware:
+            NextAction(
+                "load the firmware image of the model into it, for example with fxload, and look "
+                    + "for devices again")
         case .ambiguous(let profiles):
             profiles.count == 1
                 ? NextAction(

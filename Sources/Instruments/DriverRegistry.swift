@@ -354,14 +354,11 @@ public struct DriverRegistry: Sendable {
     private static func nearMiss(
         _ summary: USBDeviceSummary, _ catalog: ProfileCatalog
     ) -> DeviceAvailability? {
-        for profile in catalog.profiles {
-            if let cold = profile.coldBoot, cold.vendorID == summary.vendorID,
-                cold.productID == summary.productID
-            {
-                return .unsupportedFirmware(
-                    found: "none loaded", supported: supported(profile.firmware))
-            }
+        let cold = catalog.profiles.filter {
+            $0.coldBoot?.vendorID == summary.vendorID
+                && $0.coldBoot?.productID == summary.productID
         }
+        if !cold.isEmpty { return coldAvailability(summary, profiles: cold.map(\.id)) }
         for profile in catalog.profiles {
             guard let usb = profile.usb, !usb.isGeneric else { continue }
             if let vendor = usb.vendorID, vendor == summary.vendorID,
@@ -379,6 +376,19 @@ public struct DriverRegistry: Sendable {
             }
         }
         return nil
+    }
+
+    /// A bare chip: what keeps it from being loaded, or that it waits for that.
+    private static func coldAvailability(
+        _ summary: USBDeviceSummary, profiles: [String]
+    ) -> DeviceAvailability {
+        switch summary.access {
+        case .available: .awaitingFirmware(profiles: profiles)
+        case .permissionDenied(let node): .permissionDenied(node: node, .udevRules)
+        case .claimedByKernelDriver(let name):
+            .claimedByKernelDriver(name: name, interface: interface(of: summary, nil))
+        case .busy: .busy
+        }
     }
 
     private func classify(

@@ -21,6 +21,15 @@ struct ShippedMistakeTests {
 
     @Test(arguments: [
         Mistake(
+            "cqt-timestamp-usb", "{first: 0xe000, last: 0xe1ff}", "{first: 0xe200, last: 0xe1ff}",
+            "cold_boot.memory.1.last: expected at least `first` (57856), found 57855"),
+        Mistake(
+            "cqt-timestamp-usb", "{first: 0xe000, last: 0xe1ff}", "{first: 0x1fff, last: 0xe1ff}",
+            "cold_boot.memory.1.first: expected more than the `last` before (8191), found 8191"),
+        Mistake(
+            "cqt-timestamp-usb", "{first: 0xe000, last: 0xe1ff}", "{first: 0xe000}",
+            "cold_boot.memory.1: expected the key `last`, found none"),
+        Mistake(
             "ttl-gated-spad", "{role: gate_enable, direction: output, active: high, safe: low}",
             "{role: gate_enable, direction: output, active: high}",
             "topology.lines.0: expected the key `safe` for an output, found none"),

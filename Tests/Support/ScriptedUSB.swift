@@ -22,6 +22,7 @@ package final class ScriptedUSBDevice: USBDevice {
         var writeError: USBTransferError?
         var controlError: USBTransferError?
         var onWrite: (@Sendable (UInt8, [UInt8]) -> [UInt8]?)?
+        var replyEndpoint: UInt8 = 0x81
     }
 
     package let summary: USBDeviceSummary
@@ -43,9 +44,15 @@ package final class ScriptedUSBDevice: USBDevice {
     package func queue(_ endpoint: UInt8) -> ScriptedInQueue? {
         state.withLock { $0.queues[endpoint] }
     }
-    /// Computes the reply that a later `read` of endpoint 0x81 returns.
-    package func answer(_ reply: @escaping @Sendable (UInt8, [UInt8]) -> [UInt8]?) {
-        state.withLock { $0.onWrite = reply }
+    /// Computes the reply that a later `read` of `endpoint` returns.
+    package func answer(
+        from endpoint: UInt8 = 0x81,
+        _ reply: @escaping @Sendable (UInt8, [UInt8]) -> [UInt8]?
+    ) {
+        state.withLock {
+            $0.onWrite = reply
+            $0.replyEndpoint = endpoint
+        }
     }
     package func failWrites(_ error: USBTransferError?) { state.withLock { $0.writeError = error } }
     package func failControl(_ error: USBTransferError?) {
@@ -82,7 +89,7 @@ package final class ScriptedUSBDevice: USBDevice {
         }
         if let error { throw error }
         if let reply = onWrite?(endpoint, bytes) {
-            state.withLock { $0.replies[0x81, default: []].append(reply) }
+            state.withLock { $0.replies[$0.replyEndpoint, default: []].append(reply) }
         }
     }
     package func read(

@@ -109,7 +109,8 @@ struct DiscoveryTests {
         #expect(found[2].profile == "cqt-timestamp-usb")
         #expect(
             found[3].availability
-                == .unsupportedFirmware(found: "none loaded", supported: "2.1 to 2.1"))
+                == .awaitingFirmware(profiles: ["cqt-timestamp-usb", "umass-timetag-fpga"]))
+        #expect(found[3].availability.nextAction?.text.hasPrefix("load the firmware") == true)
         #expect(found[4].availability == .ready && found[4].serial == "TDC1-0019")
         #expect(found[5].availability == .unknownModel && found[5].model == "Quad LCD driver")
         #expect(found[6].availability == .busy)

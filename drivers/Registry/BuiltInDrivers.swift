@@ -18,6 +18,7 @@ public enum BuiltInDrivers {
             CQTTimestampFactory(units: cqtUnits),
             TDC1Factory(),
             TICCFactory(),
+            TimetagFactory(),
             ThorlabsMPC320Factory(),
             ThorlabsElliptecFactory(),
             S15DetectorFactory(),

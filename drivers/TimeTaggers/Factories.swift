@@ -71,5 +71,24 @@ public struct TICCFactory: DriverFactory {
             try TICCDriver(
                 profile: request.profile, siblings: request.siblings, source: source,
                 isEmulated: request.isEmulated, reactor: request.reactor))
+/// Makes drivers of the UMass FPGA time tagger.
+public struct TimetagFactory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "UMass FPGA timetag" }
+    /// Time taggers that are set by registers.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .timeTagger && profile.identity.transport == .usbVendor
+            && profile.dialect?.style == .registerPacket
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .usb(let host, let summary) = request.attachment else {
+            throw request.unusableAttachment(expected: "a USB device")
+        }
+        return .timeTagger(
+            try TimetagDriver(
+                profile: request.profile, host: host, device: summary, reactor: request.reactor))
     }
 }

@@ -37,6 +37,7 @@ public enum BuiltInModels {
     /// The factories, in the order they are asked.
     public static let factories: [any EmulatedModelFactory] = [
         TimestampCardModels(),
+        TimetagModels(),
         TDC1Models(),
         TICCModels(),
         MPC320Models(),

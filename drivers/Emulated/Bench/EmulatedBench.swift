@@ -44,11 +44,14 @@ public struct BenchEntry {
     /// The addresses of the units on a line that several share, in the order the light passes them;
     /// empty gives as many units as the connection has room for the addresses from 0 on.
     public var addresses: [UInt8]
+    /// Whether it is a bare chip that waits for firmware each time it gets power (`FX2Chip`). Else its
+    /// firmware is in a boot memory.
+    public var startsCold: Bool
 
     /// An instrument of the model in `profile`.
     public init(
         profile: DeviceProfile, serial: String, connection: BenchConnection, path: String? = nil,
-        speed: USBSpeed = .high, addresses: [UInt8] = []
+        speed: USBSpeed = .high, addresses: [UInt8] = [], startsCold: Bool = false
     ) {
         self.profile = profile
         self.serial = serial
@@ -56,6 +59,7 @@ public struct BenchEntry {
         self.path = path
         self.speed = speed
         self.addresses = addresses
+        self.startsCold = startsCold
     }
 }
 
@@ -140,7 +144,11 @@ public final class EmulatedBench: @unchecked Sendable {
         else { throw MissingProfileField(profile: entry.profile.id, path: "an emulated model") }
         switch try factory.make(entry, context: context, gpio: gpio) {
         case .serial(let device): try attach(device, entry)
-        case .usb(let function): attach(function, entry)
+        case .usb(let function):
+            attach(
+                entry.startsCold
+                    ? try FX2Chip(profile: entry.profile, application: function) : function,
+                entry)
         case .wired(let module):
             modules[entry.serial] = module
             if case .gatedDetector(_, let lines, _) = entry.connection {

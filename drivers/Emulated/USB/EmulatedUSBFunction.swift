@@ -34,6 +34,20 @@ public enum USBControlOutcome: Hashable, Sendable {
     public static let done = USBControlOutcome.data([])
 }
 
+/// A device that leaves the bus by itself and comes back as another.
+public struct USBRenumeration: Hashable, Sendable {
+    /// How long it stays after the request that made it leave.
+    public var leavesAfter: Duration
+    /// How long it is away; nil for ever.
+    public var absence: Duration?
+
+    /// A departure.
+    public init(leavesAfter: Duration, absence: Duration?) {
+        self.leavesAfter = leavesAfter
+        self.absence = absence
+    }
+}
+
 /// The device side of a USB function, packet by packet.
 ///
 /// This is all a front needs to put the device on a bus: the in-process host here, or a USB/IP
@@ -73,4 +87,17 @@ public protocol EmulatedUSBFunction: FaultTarget {
     ///
     /// - Parameter polled: the IN endpoints the host is asking at.
     func nextWake(after now: HostInstant, polled: [UInt8]) -> HostInstant?
+
+    /// What it does to its connection by itself; asked for after every call, tells each once.
+    func takeRenumeration() -> USBRenumeration?
+
+    /// It was pulled out of its port, which is where its power comes from.
+    func powerLost(at now: HostInstant)
+}
+
+extension EmulatedUSBFunction {
+    /// Most devices stay until they are pulled out.
+    public func takeRenumeration() -> USBRenumeration? { nil }
+    /// Most devices here forget nothing that matters.
+    public func powerLost(at now: HostInstant) {}
 }

@@ -14,6 +14,8 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
     private var slots: [USBSlot] = []
     private var nextAddress: UInt32 = 1
     private var listeners: [EventChannel] = []
+    /// Devices that left by themselves and will be back, by path.
+    private var returning: [String: (function: any EmulatedUSBFunction, token: TimerToken)] = [:]
 
     /// A bus without devices.
     public init(context: EmulationContext) { self.context = context }
@@ -27,18 +29,29 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
         access: USBAccess = .available
     ) -> USBDeviceID {
         context.exclusively {
-            let id = USBDeviceID(path: path, address: nextAddress)
-            nextAddress += 1
-            slots.filter { $0.summary.id.path == path }.forEach(remove)
-            let controller = USBDeviceController(
-                function: function, speed: speed, at: context.now)
-            let summary = Self.summary(id: id, controller: controller, access: access)
-            slots.append(USBSlot(context: context, controller: controller, summary: summary))
-            slots.sort { $0.summary.id.path < $1.summary.id.path }
-            announce(.arrived(summary, at: context.now))
-            slots.first { $0.summary.id == id }?.service()
-            return id
+            forgetReturn(to: path)
+            return connect(function, path: path, speed: speed, access: access)
         }
+    }
+
+    private func connect(
+        _ function: any EmulatedUSBFunction, path: String, speed: USBSpeed,
+        access: USBAccess = .available
+    ) -> USBDeviceID {
+        let id = USBDeviceID(path: path, address: nextAddress)
+        nextAddress += 1
+        slots.filter { $0.summary.id.path == path }.forEach(remove)
+        let controller = USBDeviceController(function: function, speed: speed, at: context.now)
+        let summary = Self.summary(id: id, controller: controller, access: access)
+        let slot = USBSlot(context: context, controller: controller, summary: summary)
+        slot.onRenumeration = { [weak self, weak slot] renumeration in
+            if let self, let slot { renumerate(slot, renumeration) }
+        }
+        slots.append(slot)
+        slots.sort { $0.summary.id.path < $1.summary.id.path }
+        announce(.arrived(summary, at: context.now))
+        slot.service()
+        return id
     }
 
     /// Plugs a device in at `instant`.
@@ -54,8 +67,21 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
     /// Pulls the device out of the port `path`; pending transfers end with `disconnected`.
     public func detach(path: String) {
         context.exclusively {
-            slots.filter { $0.summary.id.path == path }.forEach(remove)
+            forgetReturn(to: path)
+            for slot in slots where slot.summary.id.path == path { pull(slot) }
         }
+    }
+
+    /// The device at the other end of the cable is without power.
+    private func pull(_ slot: USBSlot) {
+        remove(slot)
+        slot.controller.function.powerLost(at: context.now)
+    }
+
+    private func forgetReturn(to path: String) {
+        guard let (function, token) = returning.removeValue(forKey: path) else { return }
+        context.reactor.cancel(token)
+        function.powerLost(at: context.now)
     }
 
     /// Pulls the device out of the port `path` at `instant`.
@@ -71,7 +97,7 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
                 return false
             }
             if fault.kind == .disconnect {
-                remove(slot)
+                pull(slot)
                 return true
             }
             let isKnown = slot.controller.inject(fault, at: context.now)
@@ -85,11 +111,25 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
     }
 
     /// A device that restarts leaves the bus and comes back.
-    private func restart(_ slot: USBSlot) {
+    private func restart(_ slot: USBSlot) { leave(slot, for: Self.restartTime) }
+
+    private func renumerate(_ slot: USBSlot, _ renumeration: USBRenumeration) {
+        context.schedule(at: context.now + renumeration.leavesAfter) { [weak self, weak slot] in
+            guard let self, let slot, !slot.isGone else { return }
+            leave(slot, for: renumeration.absence)
+        }
+    }
+
+    private func leave(_ slot: USBSlot, for absence: Duration?) {
         let function = slot.controller.function
         let (path, speed) = (slot.summary.id.path, slot.controller.speed)
         remove(slot)
-        attach(function, path: path, speed: speed, at: context.now + Self.restartTime)
+        guard let absence else { return }
+        let token = context.schedule(at: context.now + absence) { [weak self] in
+            guard let self, returning.removeValue(forKey: path) != nil else { return }
+            _ = connect(function, path: path, speed: speed)
+        }
+        returning[path] = (function, token)
     }
 
     /// From losing a device to finding it again, as long as a renumeration takes.

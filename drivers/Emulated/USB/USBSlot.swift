@@ -14,6 +14,8 @@ final class USBSlot: @unchecked Sendable {
     private var timer: WakeTimer?
     private var controlPipe = USBControlPipe()
     private weak var export: EmulatedUSBExport?
+    /// Called when the device leaves the bus by itself.
+    var onRenumeration: ((USBRenumeration) -> Void)?
 
     /// Who holds a device that is exported, as an error names it.
     static let importer = "a USB/IP client"
@@ -170,6 +172,9 @@ final class USBSlot: @unchecked Sendable {
         // While the bus is occupied, nothing the device could say would be heard.
         let free = waiting.map(\.busyUntil).min() ?? now
         timer?.set(wake.map { max($0, free) })
+        if let renumeration = controller.function.takeRenumeration() {
+            onRenumeration?(renumeration)
+        }
     }
 
     /// Takes the device off the bus.

@@ -30,6 +30,8 @@ package struct TagCollector {
 
     var hasContent: Bool { !tags.isEmpty || !losses.isEmpty }
     var isFull: Bool { tags.count >= Self.blockSize }
+    /// Whether an interval is lost and not yet over.
+    var hasOpenLoss: Bool { openLoss != nil }
 
     /// Adds the event of a record: one tag for each channel bit, lowest channel first.
     @inline(__always)
@@ -42,6 +44,8 @@ package struct TagCollector {
             remaining &= remaining - 1
             tags.append(TimeTag(ticks: ticks, channel: map[bit]))
         }
+        // A record may say only that time has passed.
+        guard first < tags.count else { return }
         // A device may number its bits against its channels; at most a few tags share a tick, also
         // with the record before.
         if tags.count - first > 1 || (first > 0 && tags[first - 1] > tags[first]) {

@@ -9,7 +9,7 @@ import Quantities
 /// github.com/kurtsiefer/qcrypto, register by register where the host can see it, including what
 /// it does wrong: commands without check of length or sum, stale argument bytes, string descriptor
 /// 0, the type of the other-speed configuration, empty packets from the timed flush, and a first
-/// timed flush that is 256 timer periods late. Not modelled: loading of firmware into a bare FX2.
+/// timed flush that is 256 timer periods late. A bare card is a `FX2Chip` with this as application.
 public final class TimestampCard: EmulatedUSBFunction, @unchecked Sendable {
     // @unchecked: touched only under the lock of the context of its host.
 
