@@ -41,5 +41,7 @@ public enum BuiltInModels {
         MPC320Models(),
         SPDModels(),
         GatedDetectorModels(),
+        U3Models(),
+        CP2112Models(),
     ]
 }

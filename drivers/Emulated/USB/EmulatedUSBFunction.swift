@@ -44,6 +44,10 @@ public protocol EmulatedUSBFunction: FaultTarget {
     /// The descriptors.
     var descriptors: USBDescriptorSet { get }
 
+    /// The endpoint that faults of the bus strike when they name none; nil leaves it to the
+    /// controller, which takes the last bulk endpoint towards the host.
+    var dataEndpoint: UInt8? { get }
+
     /// A bus reset: endpoints idle, toggles and halts cleared.
     func busReset(speed: USBSpeed, at now: HostInstant)
 

@@ -33,10 +33,14 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
             let controller = USBDeviceController(
                 function: function, speed: speed, at: context.now)
             let summary = Self.summary(id: id, controller: controller, access: access)
-            slots.append(USBSlot(context: context, controller: controller, summary: summary))
+            let slot = USBSlot(context: context, controller: controller, summary: summary)
+            slot.onRenumeration = { [weak self, weak slot] in
+                if let slot { self?.restart(slot) }
+            }
+            slots.append(slot)
             slots.sort { $0.summary.id.path < $1.summary.id.path }
             announce(.arrived(summary, at: context.now))
-            slots.first { $0.summary.id == id }?.service()
+            slot.service()
             return id
         }
     }

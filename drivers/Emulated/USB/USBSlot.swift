@@ -14,6 +14,8 @@ final class USBSlot: @unchecked Sendable {
     private var timer: WakeTimer?
     private var controlPipe = USBControlPipe()
     private weak var export: EmulatedUSBExport?
+    /// Takes the device off the bus and brings it back, when it asks for that.
+    var onRenumeration: (() -> Void)?
 
     /// Who holds a device that is exported, as an error names it.
     static let importer = "a USB/IP client"
@@ -152,6 +154,12 @@ final class USBSlot: @unchecked Sendable {
         guard !isGone else { return }
         let now = context.now
         controller.function.advance(to: now)
+        if let function = controller.function as? any RenumeratingFunction,
+            function.takeRenumeration()
+        {
+            onRenumeration?()
+            return
+        }
         serviceControlPipe(at: now)
         for pipe in pipes {
             guard let (transfer, end) = pipe.run(controller, timing: timing, at: now) else {
