@@ -23,7 +23,7 @@ struct CP2112WireTests {
     func reports(name: String, values: [Double], expected: String, value: UInt16) throws {
         let wire = try CP2112Wire(try profile())
         let (request, data) = try wire.report(try profile().command(name), values)
-        #expect(data == (try bytes(hex: expected)))
+        #expect(data == (bytes(hex: expected)))
         #expect(
             request == USBControlRequest(requestType: 0x21, request: 9, value: value, index: 0))
     }
@@ -46,7 +46,7 @@ struct CP2112WireTests {
         let profile = try profile()
         let wire = try CP2112Wire(profile)
         let version = try profile.command("version")
-        let good = try bytes(hex: "05 0c 02")
+        let good = bytes(hex: "05 0c 02")
         #expect(try wire.decode(good, of: version) == [0x0C, 0x02])
         var generator = SeededGenerator(seed: 7, label: "cp2112 reports")
         for _ in 0..<2000 {

@@ -5,6 +5,7 @@ import HostIO
 import Instruments
 import LinkTypes
 import Quantities
+import Synchronization
 import TestSupport
 import Testing
 
@@ -121,7 +122,7 @@ struct LabJackDriverTests {
         bench.change { $0.inputCodes = [0: 0x8F20, 5: 0x8F20, 2: 0, 3: 0xFFF0, 6: 0, 7: 0xFFF0] }
         try bench.reactor.run {
             try await bench.driver.open()
-            #expect(await bench.driver.inputCount == 16)
+            #expect(bench.driver.inputCount == 16)
             let high = try await bench.driver.input(0)
             #expect(abs(high.rawValue - (36_640 * 0.000314 - 10.3)) < 1e-4)
             let low = try await bench.driver.input(5)

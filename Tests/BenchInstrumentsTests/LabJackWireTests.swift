@@ -1,6 +1,7 @@
 import BenchInstruments
 import DeviceProfiles
 import FirmwareProfiles
+import Instruments
 import Quantities
 import TestSupport
 import Testing
@@ -120,10 +121,10 @@ struct LabJackWireTests {
     func feedbackReplies(reply: String, count: Int, expected: String) throws {
         let command = try profile().command("feedback")
         #expect(
-            try wire.feedbackReply(try bytes(hex: reply), to: command, echo: 0, count: count)
+            try wire.feedbackReply(bytes(hex: reply), to: command, echo: 0, count: count)
                 == bytes(hex: expected))
         #expect(throws: LabJackError.staleEcho) {
-            try wire.feedbackReply(try bytes(hex: reply), to: command, echo: 1, count: count)
+            try wire.feedbackReply(bytes(hex: reply), to: command, echo: 1, count: count)
         }
     }
 
@@ -131,7 +132,7 @@ struct LabJackWireTests {
         let profile = try profile()
         let command = try profile.command("feedback")
         func error(_ hex: String, count: Int = 0) throws -> LabJackError? {
-            let reply = try bytes(hex: hex)
+            let reply = bytes(hex: hex)
             do throws(LabJackError) {
                 _ = try wire.feedbackReply(reply, to: command, echo: 0, count: count)
                 return nil
@@ -160,8 +161,8 @@ struct LabJackWireTests {
         let profile = try profile()
         let feedback = try profile.command("feedback")
         let watchdog = try profile.command("watchdog")
-        let reading = try bytes(hex: "ab f8 03 00 af 00 00 00 00 20 8f 00")
-        let settings = try bytes(hex: "31 f8 05 09 2a 00 00 20 0a 00 00 00 00 00 00 00")
+        let reading = bytes(hex: "ab f8 03 00 af 00 00 00 00 20 8f 00")
+        let settings = bytes(hex: "31 f8 05 09 2a 00 00 20 0a 00 00 00 00 00 00 00")
         var generator = SeededGenerator(seed: 41, label: "labjack replies")
         for _ in 0..<4000 {
             let damaged = mutated(reading, using: &generator)
@@ -189,8 +190,8 @@ struct LabJackWireTests {
         ("00 00 00 c0 ff ff ff ff", -0.25),
     ])
     func fixedPoint(hex: String, value: Double) throws {
-        #expect(LabJackCalibration.number(try bytes(hex: hex), at: 0) == value)
-        #expect(LabJackCalibration.number(try bytes(hex: hex), at: 1) == nil)
+        #expect(LabJackCalibration.number(bytes(hex: hex), at: 0) == value)
+        #expect(LabJackCalibration.number(bytes(hex: hex), at: 1) == nil)
     }
 
     @Test func blocksBecomeConstants() throws {

@@ -65,17 +65,17 @@ struct CP2112Tests {
             let device = try await bench.descriptor(1, recipient: 0, 18)
             #expect(
                 device
-                    == (try bytes(hex: "12 01 10 01 00 00 00 40 c4 10 90 ea 00 00 01 02 03 01")))
+                    == (bytes(hex: "12 01 10 01 00 00 00 40 c4 10 90 ea 00 00 01 02 03 01")))
             let configuration = try await bench.descriptor(2, recipient: 0, 255)
             #expect(
                 Array(configuration[..<18])
-                    == (try bytes(hex: "09 02 29 00 01 01 00 80 32 09 04 00 00 02 03 00 00 00")))
+                    == (bytes(hex: "09 02 29 00 01 01 00 80 32 09 04 00 00 02 03 00 00 00")))
             // HID 1.01, then both endpoints every millisecond.
             #expect(
-                Array(configuration[18..<24]) == (try bytes(hex: "09 21 01 01 00 01")))
+                Array(configuration[18..<24]) == (bytes(hex: "09 21 01 01 00 01")))
             #expect(
                 Array(configuration[27...])
-                    == (try bytes(hex: "07 05 81 03 40 00 01 07 05 01 03 40 00 01")))
+                    == (bytes(hex: "07 05 81 03 40 00 01 07 05 01 03 40 00 01")))
             let summary = bench.device.summary
             #expect(summary.manufacturer == "Silicon Laboratories")
             #expect(summary.product == "CP2112 HID USB-to-SMBus Bridge")
@@ -219,7 +219,7 @@ struct CP2112Tests {
     }
 
     @Test func anyReportIsSurvived() throws {
-        try onBench { bench in
+        try onBench { bench async throws in
             var generator = SeededGenerator(seed: 11, label: "cp2112 reports")
             let seeds: [[UInt8]] = [
                 [2, 1, 0xFF, 0, 0], [4, 0xFF, 8], [1, 1], [0x10, 0x90, 0, 1], [0x15, 1], [0x21, 0],

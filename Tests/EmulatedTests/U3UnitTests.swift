@@ -46,7 +46,7 @@ struct U3UnitTests {
             try await device.write(packet, to: 0x01, timeout: .seconds(1))
             return try await device.read(from: 0x82, upTo: 64, timeout: .seconds(1))
         }
-        func raw(_ hex: String) async throws -> [UInt8] { try await raw(try bytes(hex: hex)) }
+        func raw(_ hex: String) async throws -> [UInt8] { try await raw(bytes(hex: hex)) }
 
         /// Sends an extended command, sealed as the user's guide, section 5.1, says.
         func send(_ number: UInt8, _ data: [UInt8]) async throws -> [UInt8] {
@@ -99,7 +99,7 @@ struct U3UnitTests {
     }
 
     @Test func damagedPacketsAreAnsweredWithB8() throws {
-        try onBench { bench in
+        try onBench { bench async throws in
             #expect(try await bench.raw("0c f8 0a 08 00 00") == [0xB8, 0xB8])
             #expect(
                 try await bench.raw("a1 f8 02 00 a6 00 00 26 01 80") == [0xB8, 0xB8],
@@ -113,7 +113,7 @@ struct U3UnitTests {
         try onBench { bench in
             // LabJackPython: getFeedback(DAC0_16(0x8000)), its answer as documented.
             let reply = try await bench.raw("a1 f8 02 00 a6 00 00 26 00 80")
-            #expect(reply == (try bytes(hex: "fa f8 02 00 00 00 00 00 00 00")))
+            #expect(reply == (bytes(hex: "fa f8 02 00 00 00 00 00 00 00")))
             #expect(bench.unit.outputCodes == [0x8000, 0])
             let volts = try #require(bench.terminals.value.outputs[0]).rawValue
             let (slope, offset) = (try await bench.constant(4), try await bench.constant(5))
@@ -247,7 +247,7 @@ struct U3UnitTests {
 
     @Test func faults() throws {
         try onBench { bench in
-            let reading = try bytes(hex: "14 f8 01 00 1a 00 00 1a")
+            let reading = bytes(hex: "14 f8 01 00 1a 00 00 1a")
             func inject(_ kind: InjectableFault, detail: Int? = nil) {
                 #expect(bench.host.inject(EmulatedFault(kind, detail: detail), path: "1-1"))
             }
@@ -272,10 +272,10 @@ struct U3UnitTests {
     /// Whatever is written, the unit answers with packets of its language or not at all.
     @Test func anyPacketIsSurvived() throws {
         try onBench { bench in
-            let seeds = try [
+            let seeds = [
                 "a1 f8 02 00 a6 00 00 26 00 80", "54 f8 03 0b 4b 02 0d 00 40 00 ff ff",
                 "45 f8 04 00 48 00 00 0c 02 01 00 1f 1a 00", "27 f8 01 2d 00 00 00 00",
-            ].map { try bytes(hex: $0) }
+            ].map { bytes(hex: $0) }
             var generator = SeededGenerator(seed: 3, label: "u3 packets")
             for round in 0..<600 {
                 var packet = Array(mutated(seeds[round % 4], using: &generator).prefix(64))
