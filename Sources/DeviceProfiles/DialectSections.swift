@@ -128,7 +128,8 @@ public struct Command: Sendable {
     public let template: String?
     /// The arguments in the order they are sent.
     public let arguments: NamedTable<Argument>
-    /// Bytes of data after the header of an APT frame; zero for a header alone.
+    /// Bytes of data after the header of an APT frame or a LabJack packet; zero for APT frames that
+    /// are a header alone, and for LabJack's IOTypes, which are part of the data of a packet.
     public let dataBytes: Int
     /// What comes back.
     public let reply: Reply

@@ -90,14 +90,17 @@ extension Command {
             template = nil
             let range = style == .aptFrames ? 0...0xffff : 0...0xff
             opcode = UInt16(reader.integer("opcode", range))
+            // Both have a header of six bytes and data of a length that the command fixes.
             dataBytes =
-                style == .aptFrames ? reader.optionalInteger("data_bytes", 1...255) ?? 0 : 0
+                style == .aptFrames || style == .labJackPacket
+                ? reader.optionalInteger("data_bytes", 1...255) ?? 0 : 0
         }
         arguments = reader.sectionTable("arguments") { Argument($0, style) }
         reply = reader.optionalSection("reply", Reply.init) ?? .none
         timeoutMilliseconds = reader.optionalNumber("timeout_ms", 0.001...3_600_000)
         settleMilliseconds = reader.optionalNumber("settle_ms", 0.001...3_600_000)
         if let template { checkPlaceholders(of: template, reader) }
+        checkOffsets(reader)
         if let template, style == .elliptecText { checkLetters(of: template, reader) }
     }
 
@@ -111,6 +114,19 @@ extension Command {
                 reader.join("send"),
                 expected: "two lower-case characters such as `gs` or `i1`, then the placeholders",
                 found: "\"\(template)\"")
+        }
+    }
+
+    /// Arguments lie within the data of their command.
+    private func checkOffsets(_ reader: SectionReader) {
+        for (name, argument) in arguments.entries {
+            guard let offset = argument.offset, let count = argument.encoding.fixedBytes,
+                offset + count > dataBytes
+            else { continue }
+            reader.sink.report(
+                reader.join("arguments.\(name).offset"),
+                expected: "an argument within the \(dataBytes) bytes of data",
+                found: "bytes \(offset) to \(offset + count - 1)")
         }
     }
 

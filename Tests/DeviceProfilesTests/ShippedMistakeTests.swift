@@ -67,6 +67,14 @@ struct ShippedMistakeTests {
             "cqt-timestamp-usb", "      code: 1\n", "",
             "faults.reported.fifo_overflow: expected the key `code`, found none"),
         Mistake(
+            "labjack-u3", "unit: codes, offset: 14}", "unit: codes, offset: 20}",
+            "dialect.commands.config_u3.arguments.dac1.offset: "
+                + "expected an argument within the 20 bytes of data, found bytes 20 to 20"),
+        Mistake(
+            "labjack-u3", "      opcode: 0x2d\n      data_bytes: 2\n", "      opcode: 0x2d\n",
+            "dialect.commands.read_calibration.arguments.block.offset: "
+                + "expected an argument within the 0 bytes of data, found bytes 1 to 1"),
+        Mistake(
             "thorlabs-mpc320", "message: homed}", "message: home}",
             "dialect.commands.home.reply.message: expected the name of one of `messages`, "
                 + "found \"home\""),

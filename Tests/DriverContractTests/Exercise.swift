@@ -29,7 +29,7 @@ struct Exercise: Sendable {
         case .attenuator(let attenuator): try await attenuate(attenuator)
         case .temperatureController(let controller): try await regulate(controller)
         case .analogIO(let io): try await drive(io)
-        case .digitalIO(let adapter): _ = try await adapter.selfTest()
+        case .digitalIO(let adapter): try await switchLines(adapter)
         }
         return nil
     }
@@ -100,6 +100,33 @@ struct Exercise: Sendable {
                 range.lowerBound + (range.upperBound - range.lowerBound) * 0.3)
             _ = try await controller.temperature()
             if round % 2 == 1 { try? await reactor.sleep(for: .milliseconds(100)) }
+        }
+    }
+
+    /// Switches the first line of the adapter and reads the second.
+    private func switchLines(_ adapter: any DigitalLineAdapter) async throws(DriverError) {
+        let options = GPIOLineOptions(consumer: "exercise")
+        for _ in 0..<rounds {
+            _ = try await adapter.selfTest()
+            do throws(GPIOError) {
+                guard let chip = try await adapter.lines.chips().first?.name else {
+                    throw .notFound("a chip")
+                }
+                let output = try await adapter.lines.output(
+                    GPIOLineID(chip: chip, offset: 0), safeLevel: false, options: options)
+                let input = try await adapter.lines.input(
+                    GPIOLineID(chip: chip, offset: 1), options: options)
+                for level in [true, false] {
+                    try await output.set(level)
+                    _ = try await input.level()
+                }
+                await output.release()
+                await input.release()
+            } catch {
+                // A line only knows that it is closed; the adapter knows why.
+                _ = try await adapter.selfTest()
+                throw DriverError(error, instrument: "exercise", operation: "switch lines")
+            }
         }
     }
 

@@ -28,6 +28,8 @@ public enum BuiltInDrivers {
             PicosecondDelayerFactory(),
             MTD415TFactory(),
             DD100Factory(),
+            LabJackU3Factory(),
+            CP2112Factory(),
         ])
         registry.isCertified = certified
         return registry

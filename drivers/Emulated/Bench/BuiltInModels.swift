@@ -49,5 +49,7 @@ public enum BuiltInModels {
         PicosecondDelayerModels(),
         MTD415TModels(),
         DD100Models(),
+        U3Models(),
+        CP2112Models(),
     ]
 }

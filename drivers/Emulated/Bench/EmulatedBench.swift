@@ -180,8 +180,9 @@ public final class EmulatedBench: @unchecked Sendable {
     ) {
         let path = entry.path ?? "1-\(nextPort)"
         nextPort += 1
-        plugs[entry.serial] = Plug(
-            function: function, path: path, speed: speed ?? entry.speed)
+        // A device without descriptors for high speed connects at full speed.
+        let fastest = function.descriptors.high == nil ? USBSpeed.full : entry.speed
+        plugs[entry.serial] = Plug(function: function, path: path, speed: speed ?? fastest)
         plugIn(entry.serial)
     }
 

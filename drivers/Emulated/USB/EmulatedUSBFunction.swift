@@ -58,6 +58,10 @@ public protocol EmulatedUSBFunction: FaultTarget {
     /// The descriptors.
     var descriptors: USBDescriptorSet { get }
 
+    /// The endpoint that faults of the bus strike when they name none; nil leaves it to the
+    /// controller, which takes the last bulk endpoint towards the host.
+    var dataEndpoint: UInt8? { get }
+
     /// A bus reset: endpoints idle, toggles and halts cleared.
     func busReset(speed: USBSpeed, at now: HostInstant)
 
@@ -98,6 +102,8 @@ public protocol EmulatedUSBFunction: FaultTarget {
 extension EmulatedUSBFunction {
     /// Most devices stay until they are pulled out.
     public func takeRenumeration() -> USBRenumeration? { nil }
+    /// Most devices leave the choice to the controller.
+    public var dataEndpoint: UInt8? { nil }
     /// Most devices here forget nothing that matters.
     public func powerLost(at now: HostInstant) {}
 }

@@ -114,6 +114,9 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
     private func restart(_ slot: USBSlot) { leave(slot, for: Self.restartTime) }
 
     private func renumerate(_ slot: USBSlot, _ renumeration: USBRenumeration) {
+        guard renumeration.leavesAfter > .zero else {
+            return leave(slot, for: renumeration.absence)
+        }
         context.schedule(at: context.now + renumeration.leavesAfter) { [weak self, weak slot] in
             guard let self, let slot, !slot.isGone else { return }
             leave(slot, for: renumeration.absence)

@@ -20,7 +20,7 @@ extension USBDescriptorSet {
     init(
         profile: DeviceProfile, serial: String, highSpeed: Bool = false,
         functional: [UInt8: [UInt8]] = [:], deviceClass: [UInt8]? = nil,
-        interfaces: (USBSpeed) -> [USBInterface]
+        interruptInterval: UInt8 = 16, interfaces: (USBSpeed) -> [USBInterface]
     ) throws(MissingProfileField) {
         let usb = try profile.requireUSB()
         guard let vendorID = usb.vendorID ?? profile.emulation?.vendorID else {
@@ -53,7 +53,8 @@ extension USBDescriptorSet {
                     value: usb.configuration?.value ?? 1,
                     attributes: usb.configuration?.attributes ?? 0x80,
                     maxPowerMilliamperes: usb.configuration?.maxPowerMilliamperes ?? 100,
-                    interfaces: interfaces(speed), functional: functional),
+                    interfaces: interfaces(speed), functional: functional,
+                    interruptInterval: interruptInterval),
                 strings: strings)
         }
         self.init(full: variant(.full), high: highSpeed ? variant(.high) : nil)

@@ -19,6 +19,23 @@ public struct USBDescriptorSet: Hashable, Sendable {
         }
     }
 
+    /// A descriptor of an interface's class, asked for by GET_DESCRIPTOR to the interface.
+    public struct ClassDescriptor: Hashable, Sendable {
+        /// The interface it belongs to.
+        public var interface: UInt8
+        /// The descriptor type, such as 0x22 for the report descriptor of an HID interface.
+        public var type: UInt8
+        /// The descriptor itself.
+        public var bytes: [UInt8]
+
+        /// A descriptor of `interface`.
+        public init(interface: UInt8, type: UInt8, bytes: [UInt8]) {
+            self.interface = interface
+            self.type = type
+            self.bytes = bytes
+        }
+    }
+
     /// What is shown at full speed.
     public var full: Variant
     /// What is shown at high speed; nil for full-speed devices.
@@ -26,6 +43,8 @@ public struct USBDescriptorSet: Hashable, Sendable {
     /// The descriptor type in the answer to a request for the other speed's configuration; 7 in a
     /// correct device.
     public var otherSpeedType: UInt8
+    /// The descriptors of the classes of its interfaces, the same at every speed.
+    public var classDescriptors: [ClassDescriptor] = []
 
     /// A set of descriptors.
     public init(full: Variant, high: Variant? = nil, otherSpeedType: UInt8 = 7) {
@@ -37,6 +56,14 @@ public struct USBDescriptorSet: Hashable, Sendable {
     /// What is shown at `speed`.
     public func variant(at speed: USBSpeed) -> Variant {
         speed == .full || speed == .low ? full : high ?? full
+    }
+
+    /// The answer to GET_DESCRIPTOR to `interface` with `value` as wValue, or nil for a stall.
+    public func descriptor(value: UInt16, interface: UInt8) -> [UInt8]? {
+        guard value & 0xFF == 0 else { return nil }
+        return classDescriptors.first {
+            $0.interface == interface && UInt16($0.type) == value >> 8
+        }?.bytes
     }
 
     /// The answer to GET_DESCRIPTOR with `value` as wValue at `speed`, or nil for a stall.
@@ -105,10 +132,12 @@ extension USBDescriptorSet {
 
     /// A configuration descriptor with its interfaces and endpoints (USB 2.0, table 9-10).
     ///
-    /// - Parameter functional: class-specific descriptors to put behind an interface descriptor.
+    /// - Parameters:
+    ///   - functional: class-specific descriptors to put behind an interface descriptor.
+    ///   - interruptInterval: bInterval of interrupt endpoints: frames at full speed.
     public static func configuration(
         value: UInt8, attributes: UInt8, maxPowerMilliamperes: Int, interfaces: [USBInterface],
-        functional: [UInt8: [UInt8]] = [:]
+        functional: [UInt8: [UInt8]] = [:], interruptInterval: UInt8 = 16
     ) -> [UInt8] {
         var body: [UInt8] = []
         for interface in interfaces {
@@ -116,7 +145,7 @@ extension USBDescriptorSet {
             body += interface.classTriple + [0]
             body += functional[interface.number] ?? []
             for endpoint in interface.endpoints {
-                let interval: UInt8 = endpoint.kind == .interrupt ? 16 : 0
+                let interval: UInt8 = endpoint.kind == .interrupt ? interruptInterval : 0
                 body += [7, 5, endpoint.address, endpoint.kind.rawValue]
                 body += bytes(UInt16(endpoint.maxPacketSize)) + [interval]
             }

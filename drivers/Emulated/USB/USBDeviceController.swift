@@ -19,6 +19,8 @@ public final class USBDeviceController: @unchecked Sendable {
     private var halted: [UInt8] = []
     private var silentUntil: [UInt8: HostInstant] = [:]
     private var shortPacket: (endpoint: UInt8, bytes: Int)?
+    /// Class and vendor requests to be refused, by a fault.
+    private var refusals = 0
 
     /// Connects `function` at `speed` and resets it.
     public init(function: any EmulatedUSBFunction, speed: USBSpeed, at now: HostInstant) {
@@ -118,6 +120,10 @@ public final class USBDeviceController: @unchecked Sendable {
         _ request: USBControlRequest, data: [UInt8], length: Int, at now: HostInstant
     ) -> USBControlOutcome {
         if isSilent(0, at: now) { return .nak }
+        if refusals > 0, request.requestType & 0x60 != 0 {
+            refusals -= 1
+            return .stall
+        }
         let outcome =
             request.requestType & 0x60 == 0
             ? standard(request, length: length, at: now)
@@ -145,6 +151,9 @@ public final class USBDeviceController: @unchecked Sendable {
         case (0x00, 5): return .done
         case (0x80, 6):
             return function.descriptors.descriptor(value: request.value, speed: speed)
+                .map(USBControlOutcome.data) ?? .stall
+        case (0x81, 6):
+            return function.descriptors.descriptor(value: request.value, interface: target)
                 .map(USBControlOutcome.data) ?? .stall
         case (0x80, 8): return .data([configuration])
         case (0x00, 9): return setConfiguration(UInt8(truncatingIfNeeded: request.value), at: now)
@@ -183,8 +192,12 @@ public final class USBDeviceController: @unchecked Sendable {
 
     /// Makes a fault of the bus happen, or hands it on to the function.
     public func inject(_ fault: EmulatedFault, at now: HostInstant) -> Bool {
-        let endpoint = fault.endpoint ?? defaultEndpoint
+        let endpoint = fault.endpoint ?? function.dataEndpoint ?? defaultEndpoint
         switch fault.kind {
+        case .stall where endpoint == 0:
+            // A stall of endpoint 0 ends with the next setup stage (USB 2.0, section 8.5.3.4).
+            refusals += 1
+            return true
         case .stall:
             if !halted.contains(endpoint) { halted.append(endpoint) }
             return true
