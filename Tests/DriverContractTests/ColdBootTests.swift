@@ -50,7 +50,7 @@ struct ColdBootTests {
                     profile: profile, serial: "t",
                     connection: BenchConnection.standIn(
                         for: profile, name: "t", context: bench.context, gpio: bench.gpio,
-                        inputs: PeriodicPulses(period: ContractBench.pulsePeriod)),
+                        inputs: PeriodicPulses(period: ContractBench.shortestPulsePeriod)),
                     startsCold: true))
         }
 
@@ -91,7 +91,7 @@ struct ColdBootTests {
                 device, catalog: cold.catalog, ports: cold.ports)
             try await made.instrument.open()
             let record = try await Exercise(reactor: cold.reactor, rounds: 1).run(made)
-            #expect(record?.unmarkedLoss(period: ContractBench.pulsePeriod) == nil)
+            #expect(record?.unmarkedLoss(period: ContractBench.shortestPulsePeriod) == nil)
             #expect((record?.tags.count ?? 0) > 1800)
             await made.instrument.close()
         }

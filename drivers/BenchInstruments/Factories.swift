@@ -68,6 +68,9 @@ public struct DD100Factory: DriverFactory {
             try DD100Driver(
                 profile: request.profile, source: source, serial: request.serial,
                 isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}
+
 /// Makes drivers of LabJack U3 units.
 public struct LabJackU3Factory: DriverFactory {
     /// A factory.

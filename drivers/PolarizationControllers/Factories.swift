@@ -66,6 +66,9 @@ public struct S15RetarderFactory: DriverFactory {
             try S15RetarderDriver(
                 profile: request.profile, source: source, serial: request.serial,
                 isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}
+
 /// Makes drivers of Thorlabs Elliptec modules that turn plates or paddles.
 public struct ThorlabsElliptecFactory: DriverFactory {
     /// A factory.

@@ -71,6 +71,9 @@ public struct TICCFactory: DriverFactory {
             try TICCDriver(
                 profile: request.profile, siblings: request.siblings, source: source,
                 isEmulated: request.isEmulated, reactor: request.reactor))
+    }
+}
+
 /// Makes drivers of the UMass FPGA time tagger.
 public struct TimetagFactory: DriverFactory {
     /// A factory.
