@@ -66,6 +66,9 @@ public protocol EmulatedUSBFunction: FaultTarget {
         endpoint: UInt8, into buffer: UnsafeMutableRawBufferPointer, at now: HostInstant
     ) -> USBInHandshake
 
+    /// The host has cleared the halt of an endpoint, whether or not it was halted.
+    func haltCleared(endpoint: UInt8, at now: HostInstant)
+
     /// Lets inner life that is due happen.
     func advance(to now: HostInstant)
 
@@ -73,4 +76,9 @@ public protocol EmulatedUSBFunction: FaultTarget {
     ///
     /// - Parameter polled: the IN endpoints the host is asking at.
     func nextWake(after now: HostInstant, polled: [UInt8]) -> HostInstant?
+}
+
+extension EmulatedUSBFunction {
+    /// Most devices have nothing to do then.
+    public func haltCleared(endpoint: UInt8, at now: HostInstant) {}
 }
