@@ -1,3 +1,4 @@
+import BenchInstruments
 import Instruments
 import PolarizationControllers
 import SinglePhotonDetectors
@@ -19,6 +20,8 @@ public enum BuiltInDrivers {
             ThorlabsMPC320Factory(),
             S15DetectorFactory(),
             TTLGatedFactory(),
+            ID120Factory(),
+            ThorlabsPM100Factory(),
         ])
         registry.isCertified = certified
         return registry

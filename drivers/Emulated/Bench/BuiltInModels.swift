@@ -41,5 +41,7 @@ public enum BuiltInModels {
         MPC320Models(),
         SPDModels(),
         GatedDetectorModels(),
+        ID120Models(),
+        PM100Models(),
     ]
 }

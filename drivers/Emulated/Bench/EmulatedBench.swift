@@ -136,7 +136,8 @@ public final class EmulatedBench: @unchecked Sendable {
         else { throw MissingProfileField(profile: entry.profile.id, path: "an emulated model") }
         switch try factory.make(entry, context: context, gpio: gpio) {
         case .serial(let device): try attach(device, entry)
-        case .usb(let function): attach(function, entry)
+        case .usb(let function):
+            attach(function, entry, speed: function.descriptors.high == nil ? .full : nil)
         case .wired(let module):
             modules[entry.serial] = module
             if case .gatedDetector(_, let lines, _) = entry.connection {
