@@ -73,6 +73,7 @@ public final class ID120Module: EmulatedSCPIDevice, @unchecked Sendable {
         hasBiasError = false
         let time = context.benchTime(at: now)
         detector.setGateEnabled(true, at: time)
+        detector.setTemperatureSetpoint(Celsius(plate), at: time)
         applyBias(at: now)
         startWindow(at: now)
     }

@@ -123,7 +123,12 @@ public final class PM100Console: EmulatedSCPIDevice, @unchecked Sendable {
             lastReading = measure(at: call.now)
             return scientific(lastReading, places: 8)
         }
-        interpreter.add("MEASure[:SCALar][:POWer]", query: read)
+        // Without the question mark it measures, and the reading is fetched afterwards.
+        interpreter.add(
+            "MEASure[:SCALar][:POWer]", query: read,
+            action: { [unowned self] call throws(SCPIFault) in
+                lastReading = measure(at: call.now)
+            })
         interpreter.add("READ", query: read)
         interpreter.add(
             "FETCh",
@@ -194,7 +199,8 @@ public final class PM100Console: EmulatedSCPIDevice, @unchecked Sendable {
             show: { decimal($0, places: 0) })
         let watts = ["W": 1.0, "MW": 1e-3, "UW": 1e-6, "NW": 1e-9, "PW": 1e-12]
         addSetting(
-            "[SENSe]:POWer[:DC]:REFerence", \.reference, in: powers, default: powers.upperBound,
+            "[SENSe]:POWer[:DC]:REFerence[:VALue]", \.reference, in: powers,
+            default: powers.upperBound,
             units: watts)
         addSwitch("[SENSe]:POWer[:DC]:REFerence:STATe", \.isRelative)
         addSwitch("[SENSe]:POWer[:DC]:RANGe:AUTO", \.isAutomatic)
