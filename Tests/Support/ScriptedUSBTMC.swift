@@ -7,9 +7,14 @@ import Synchronization
 package final class ScriptedUSBTMC: Sendable {
     /// The USB side, for its operations and failures.
     package let device: ScriptedUSBDevice
-    private let state = Mutex(State())
+    private let memory: Memory
 
-    private struct State {
+    /// Owned by the device's answers too, so that an instrument lives as long as its device.
+    fileprivate final class Memory: Sendable {
+        let state = Mutex(State())
+    }
+
+    fileprivate struct State {
         var commands: [String] = []
         var answer: String?
         var clearStatus: [[UInt8]] = []
@@ -35,9 +40,11 @@ package final class ScriptedUSBTMC: Sendable {
                 bcdDevice: 0x0100, classTriple: [0, 0, 0], speed: .full, manufacturer: "Maker",
                 product: "Thing", serial: serial, interfaces: [interface], access: .available,
                 isEmulated: false), reactor: reactor)
-        device.answerControl { [weak self] request in
+        let memory = Memory()
+        self.memory = memory
+        device.answerControl { request in
             switch request.request {
-            case 6: return .success(self?.nextClearStatus() ?? [1, 0])
+            case 6: return .success(memory.nextClearStatus())
             case 7:
                 var reply: [UInt8] = [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, usb488, 0]
                 reply += [UInt8](repeating: 0, count: 8)
@@ -47,21 +54,30 @@ package final class ScriptedUSBTMC: Sendable {
             default: return .failure(.stall)
             }
         }
-        device.answer { [weak self] _, frame in self?.take(frame, answer) }
+        device.answer { _, frame in memory.take(frame, answer) }
     }
 
     /// The messages received, without line ends.
-    package var commands: [String] { state.withLock { $0.commands } }
+    package var commands: [String] { memory.state.withLock { $0.commands } }
     /// What CHECK_CLEAR_STATUS answers next, in turn; then success.
     package func clearAnswers(_ replies: [[UInt8]]) {
-        state.withLock { $0.clearStatus = replies }
+        memory.state.withLock { $0.clearStatus = replies }
     }
 
-    private func nextClearStatus() -> [UInt8] {
+    /// A whole DEV_DEP_MSG_IN transfer.
+    package static func frame(_ payload: [UInt8], tag: UInt8, isEnd: Bool = true) -> [UInt8] {
+        let size = (0..<4).map { UInt8(truncatingIfNeeded: payload.count >> (8 * $0)) }
+        let padding = [UInt8](repeating: 0, count: (4 - payload.count % 4) % 4)
+        return [2, tag, 255 - tag, 0] + size + [isEnd ? 1 : 0, 0, 0, 0] + payload + padding
+    }
+}
+
+extension ScriptedUSBTMC.Memory {
+    fileprivate func nextClearStatus() -> [UInt8] {
         state.withLock { $0.clearStatus.isEmpty ? [1, 0] : $0.clearStatus.removeFirst() }
     }
 
-    private func take(
+    fileprivate func take(
         _ frame: [UInt8], _ answer: @Sendable (String) -> String?
     ) -> [UInt8]? {
         let size = (0..<4).reduce(0) { $0 | Int(frame[4 + $1]) << (8 * $1) }
@@ -79,13 +95,6 @@ package final class ScriptedUSBTMC: Sendable {
             defer { state.answer = nil }
             return state.answer
         }
-        return text.map { Self.frame(Array($0.utf8) + [0x0A], tag: frame[1]) }
-    }
-
-    /// A whole DEV_DEP_MSG_IN transfer.
-    package static func frame(_ payload: [UInt8], tag: UInt8, isEnd: Bool = true) -> [UInt8] {
-        let size = (0..<4).map { UInt8(truncatingIfNeeded: payload.count >> (8 * $0)) }
-        let padding = [UInt8](repeating: 0, count: (4 - payload.count % 4) % 4)
-        return [2, tag, 255 - tag, 0] + size + [isEnd ? 1 : 0, 0, 0, 0] + payload + padding
+        return text.map { ScriptedUSBTMC.frame(Array($0.utf8) + [0x0A], tag: frame[1]) }
     }
 }
