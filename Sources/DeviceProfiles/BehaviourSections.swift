@@ -20,10 +20,18 @@ public enum Unit: String, CaseIterable, Hashable, Sendable {
     case volts
     /// Millivolts.
     case millivolts
+    /// Microvolts.
+    case microvolts
     /// Milliamperes.
     case milliamperes
     /// Degrees Celsius.
     case celsius
+    /// Thousandths of a degree Celsius.
+    case millicelsius
+    /// Nanometres of wavelength.
+    case nanometres
+    /// Watts.
+    case watts
     /// Hertz.
     case hertz
     /// Events per second.

@@ -264,6 +264,11 @@ public protocol USBDevice: AnyObject, Sendable {
         from endpoint: UInt8, upTo length: Int, timeout: Duration
     ) async throws(USBTransferError) -> [UInt8]
 
+    /// Clears the halt of a bulk or interrupt endpoint of a claimed interface, on both sides: the
+    /// device accepts transfers again, and both start with the same data toggle (USB 2.0
+    /// specification, section 9.4.1 and 5.8.5). No transfer may be pending at the endpoint.
+    func clearHalt(endpoint: UInt8) async throws(USBTransferError)
+
     /// Starts `transferCount` transfers of `transferSize` bytes (a multiple of the packet size) on
     /// an IN endpoint.
     func openQueue(

@@ -95,6 +95,30 @@ public struct DriverError: Error, Hashable, Sendable, CustomStringConvertible {
             advice: "check cable, power and serial settings, then open the instrument again")
     }
 
+    /// The error of a failed exchange of messages.
+    public init(_ error: MessageError, instrument: String, operation: String) {
+        if case .usb(let error) = error {
+            self.init(error, instrument: instrument, operation: operation)
+            return
+        }
+        let (code, advice): (DriverErrorCode, String) =
+            switch error {
+            case .timedOut: (.timedOut, "check that it is not busy, then repeat; open it again")
+            case .closed: (.disconnected, "open the instrument again")
+            case .malformed, .tooLong:
+                (
+                    .malformedReply,
+                    "check model and firmware against the profile, then open it again"
+                )
+            case .refused: (.deviceFault, "switch the instrument off and on, then open it again")
+            case .notSupported: (.wrongDevice, "check which unit is plugged in")
+            case .usb: (.transport, "open the instrument again")
+            }
+        self.init(
+            code: code, instrument: instrument, operation: operation,
+            expected: "an exchange of messages", found: "\(error.code): \(error)", advice: advice)
+    }
+
     /// The error of a failed GPIO operation.
     public init(_ error: GPIOError, instrument: String, operation: String) {
         self.init(

@@ -43,6 +43,8 @@ public protocol SinglePhotonDetector: Instrument {
     var biasing: (any DetectorBiasing)? { get }
     /// Setting of the temperature, where there is one.
     var cooling: (any DetectorCooling)? { get }
+    /// Setting of discriminator and dead time, where there is one.
+    var discriminating: (any DetectorDiscriminating)? { get }
     /// The gate enable line, where there is one.
     var gating: (any DetectorGating)? { get }
     /// The module's own counter, where there is one.
@@ -63,6 +65,23 @@ public protocol DetectorCooling: Actor {
     func setTemperature(_ temperature: Celsius) async throws(DriverError)
     /// The sensor temperature.
     func temperature() async throws(DriverError) -> Celsius
+}
+
+extension SinglePhotonDetector {
+    /// Most modules have theirs fixed.
+    public var discriminating: (any DetectorDiscriminating)? { nil }
+}
+
+/// A detector whose discriminator threshold and dead time can be set.
+public protocol DetectorDiscriminating: Actor {
+    /// Sets the threshold that an avalanche must cross, within the profile's limits.
+    func setThreshold(_ threshold: Volts) async throws(DriverError)
+    /// The threshold.
+    func threshold() async throws(DriverError) -> Volts
+    /// Sets the time after a count during which there is no other, within the profile's limits.
+    func setDeadTime(_ deadTime: Picoseconds) async throws(DriverError)
+    /// The dead time.
+    func deadTime() async throws(DriverError) -> Picoseconds
 }
 
 /// A detector with a gate enable input.

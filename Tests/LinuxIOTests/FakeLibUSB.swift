@@ -13,6 +13,8 @@ final class FakeLibUSB: @unchecked Sendable {
     private var names: [LibUSBCalls.Transfer: Int] = [:]
     /// What the next submissions return.
     var submitResult: Int32 = 0
+    /// What clearing a halt returns.
+    var clearHaltResult: Int32 = 0
     /// Called inside `cancelTransfer`, before it returns.
     var onCancel: ((LibUSBCalls.Transfer) -> Void)?
 
@@ -66,6 +68,9 @@ final class FakeLibUSB: @unchecked Sendable {
             },
             setAlternate: { [self] _, _, alternate in
                 log.append("alternate \(alternate)"); return 0
+            },
+            clearHalt: { [self] _, endpoint in
+                log.append("clear halt \(endpoint)"); return clearHaltResult
             },
             closeDevice: { [self] _ in log.append("close") })
     }

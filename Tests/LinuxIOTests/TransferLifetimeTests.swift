@@ -33,6 +33,22 @@ struct TransferLifetimeTests {
         #expect(usb.log == ["alloc 0", "submit 0", "callback 0", "free 0"])
     }
 
+    @Test func aHaltIsClearedByLibUSB() throws {
+        let (usb, reactor, device) = (usb, reactor, makeDevice())
+        try reactor.run {
+            try await device.clearHalt(endpoint: 0x82)
+            usb.clearHaltResult = Int32(LIBUSB_ERROR_NO_DEVICE.rawValue)
+            await #expect(throws: USBTransferError.disconnected) {
+                try await device.clearHalt(endpoint: 0x82)
+            }
+            await device.close()
+            await #expect(throws: USBTransferError.disconnected) {
+                try await device.clearHalt(endpoint: 0x82)
+            }
+        }
+        #expect(usb.log == ["clear halt 130", "clear halt 130", "close"])
+    }
+
     @Test func aCancelledTaskNeverAllocates() throws {
         let (usb, reactor, device) = (usb, reactor, makeDevice())
         try reactor.run {

@@ -9,9 +9,11 @@ package final class ScriptedUSBDevice: USBDevice {
         case claim(interface: UInt8, alternate: UInt8)
         case release(interface: UInt8)
         case controlOut(USBControlRequest, [UInt8])
+        case controlIn(USBControlRequest, length: Int)
         case write(UInt8, [UInt8])
         case openQueue(UInt8, count: Int, size: Int)
         case cancelQueue(UInt8)
+        case clearHalt(UInt8)
         case close
     }
 
@@ -23,7 +25,12 @@ package final class ScriptedUSBDevice: USBDevice {
         var controlError: USBTransferError?
         var onWrite: (@Sendable (UInt8, [UInt8]) -> [UInt8]?)?
         var replyEndpoint: UInt8 = 0x81
+        var onControlIn: (@Sendable (USBControlRequest) -> ControlReply)?
+        var readErrors: [UInt8: [USBTransferError]] = [:]
     }
+
+    /// What the device does with a control transfer towards the host.
+    package typealias ControlReply = Result<[UInt8], USBTransferError>
 
     package let summary: USBDeviceSummary
     private let reactor: any Reactor
@@ -54,6 +61,20 @@ package final class ScriptedUSBDevice: USBDevice {
             $0.replyEndpoint = endpoint
         }
     }
+    /// Computes the answer to control transfers towards the host; without it they return nothing.
+    package func answerControl(
+        _ reply: @escaping @Sendable (USBControlRequest) -> ControlReply
+    ) {
+        state.withLock { $0.onControlIn = reply }
+    }
+    /// One transfer that a later `read` of `endpoint` returns.
+    package func supply(_ bytes: [UInt8], at endpoint: UInt8) {
+        state.withLock { $0.replies[endpoint, default: []].append(bytes) }
+    }
+    /// What the next `read` of `endpoint` throws, before anything is taken from the supply.
+    package func failRead(of endpoint: UInt8, _ error: USBTransferError) {
+        state.withLock { $0.readErrors[endpoint, default: []].append(error) }
+    }
     package func failWrites(_ error: USBTransferError?) { state.withLock { $0.writeError = error } }
     package func failControl(_ error: USBTransferError?) {
         state.withLock { $0.controlError = error }
@@ -78,7 +99,17 @@ package final class ScriptedUSBDevice: USBDevice {
     }
     package func controlIn(
         _ request: USBControlRequest, length: Int, timeout: Duration
-    ) async throws(USBTransferError) -> [UInt8] { [] }
+    ) async throws(USBTransferError) -> [UInt8] {
+        let (error, onControlIn) = state.withLock { state in
+            state.operations.append(.controlIn(request, length: length))
+            return (state.controlError, state.onControlIn)
+        }
+        if let error { throw error }
+        return Array(try onControlIn?(request).get().prefix(length) ?? [])
+    }
+    package func clearHalt(endpoint: UInt8) async throws(USBTransferError) {
+        state.withLock { $0.operations.append(.clearHalt(endpoint)) }
+    }
 
     package func write(
         _ bytes: [UInt8], to endpoint: UInt8, timeout: Duration
@@ -95,6 +126,11 @@ package final class ScriptedUSBDevice: USBDevice {
     package func read(
         from endpoint: UInt8, upTo length: Int, timeout: Duration
     ) async throws(USBTransferError) -> [UInt8] {
+        let error = state.withLock { state -> USBTransferError? in
+            guard state.readErrors[endpoint]?.isEmpty == false else { return nil }
+            return state.readErrors[endpoint]?.removeFirst()
+        }
+        if let error { throw error }
         let reply = state.withLock { state -> [UInt8]? in
             guard let first = state.replies[endpoint]?.first else { return nil }
             state.replies[endpoint]?.removeFirst()

@@ -81,6 +81,16 @@ public struct LabJackU3Factory: DriverFactory {
     public func drives(_ profile: DeviceProfile) -> Bool {
         profile.identity.kind == .analogIO && profile.identity.transport == .usbVendor
             && profile.dialect?.style == .labJackPacket
+/// Makes drivers of Thorlabs power meters of the PM100 family.
+public struct ThorlabsPM100Factory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "Thorlabs PM100" }
+    /// Power meters of the USB test and measurement class.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .powerMeter && profile.identity.transport == .usbTMC
+            && profile.dialect?.style == .textLines
     }
     /// Makes a driver.
     public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
@@ -111,6 +121,8 @@ public struct CP2112Factory: DriverFactory {
         }
         return .digitalIO(
             try CP2112Driver(
+        return .powerMeter(
+            try ThorlabsPM100Driver(
                 profile: request.profile, host: host, device: summary, reactor: request.reactor))
     }
 }

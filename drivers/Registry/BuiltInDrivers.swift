@@ -30,6 +30,8 @@ public enum BuiltInDrivers {
             DD100Factory(),
             LabJackU3Factory(),
             CP2112Factory(),
+            ID120Factory(),
+            ThorlabsPM100Factory(),
         ])
         registry.isCertified = certified
         return registry

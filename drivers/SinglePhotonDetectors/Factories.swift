@@ -45,3 +45,25 @@ public struct TTLGatedFactory: DriverFactory {
                 reactor: request.reactor))
     }
 }
+
+/// Makes drivers of ID Quantique ID120 detectors.
+public struct ID120Factory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "ID Quantique ID120" }
+    /// Detectors of the USB test and measurement class.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .singlePhotonDetector && profile.identity.transport == .usbTMC
+            && profile.dialect?.style == .textLines
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .usb(let host, let summary) = request.attachment else {
+            throw request.unusableAttachment(expected: "a USB device")
+        }
+        return .singlePhotonDetector(
+            try ID120Driver(
+                profile: request.profile, host: host, device: summary, reactor: request.reactor))
+    }
+}

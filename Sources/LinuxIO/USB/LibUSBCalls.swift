@@ -14,6 +14,7 @@ package struct LibUSBCalls: Sendable {
     package var claimInterface: @Sendable (OpaquePointer, Int32) -> Int32
     package var releaseInterface: @Sendable (OpaquePointer, Int32) -> Int32
     package var setAlternate: @Sendable (OpaquePointer, Int32, Int32) -> Int32
+    package var clearHalt: @Sendable (OpaquePointer, UInt8) -> Int32
     package var closeDevice: @Sendable (OpaquePointer) -> Void
 
     package init(
@@ -24,6 +25,7 @@ package struct LibUSBCalls: Sendable {
         claimInterface: @escaping @Sendable (OpaquePointer, Int32) -> Int32,
         releaseInterface: @escaping @Sendable (OpaquePointer, Int32) -> Int32,
         setAlternate: @escaping @Sendable (OpaquePointer, Int32, Int32) -> Int32,
+        clearHalt: @escaping @Sendable (OpaquePointer, UInt8) -> Int32,
         closeDevice: @escaping @Sendable (OpaquePointer) -> Void
     ) {
         self.allocTransfer = allocTransfer
@@ -33,6 +35,7 @@ package struct LibUSBCalls: Sendable {
         self.claimInterface = claimInterface
         self.releaseInterface = releaseInterface
         self.setAlternate = setAlternate
+        self.clearHalt = clearHalt
         self.closeDevice = closeDevice
     }
 
@@ -45,5 +48,6 @@ package struct LibUSBCalls: Sendable {
         claimInterface: { libusb_claim_interface($0, $1) },
         releaseInterface: { libusb_release_interface($0, $1) },
         setAlternate: { libusb_set_interface_alt_setting($0, $1, $2) },
+        clearHalt: { libusb_clear_halt($0, $1) },
         closeDevice: { libusb_close($0) })
 }

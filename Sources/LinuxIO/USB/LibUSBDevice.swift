@@ -122,6 +122,16 @@ package actor LibUSBDevice: USBDevice {
         return completion.bytes()
     }
 
+    /// Blocks for one control transfer, as claiming does: libusb has no asynchronous form, and a
+    /// CLEAR_FEATURE of our own would leave the host controller's data toggle as it was.
+    package func clearHalt(endpoint: UInt8) async throws(USBTransferError) {
+        guard case .open = state else { throw .disconnected }
+        let code = calls.clearHalt(handle, endpoint)
+        guard code == 0 else {
+            throw USBTransferError(libusb: code, subject: "endpoint \(endpoint)")
+        }
+    }
+
     private nonisolated func isInterrupt(_ endpoint: UInt8) -> Bool {
         summary.interfaces.contains { interface in
             interface.endpoints.contains { $0.address == endpoint && $0.kind == .interrupt }

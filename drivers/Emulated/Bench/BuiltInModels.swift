@@ -51,5 +51,7 @@ public enum BuiltInModels {
         DD100Models(),
         U3Models(),
         CP2112Models(),
+        ID120Models(),
+        PM100Models(),
     ]
 }

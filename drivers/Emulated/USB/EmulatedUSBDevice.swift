@@ -89,6 +89,16 @@ final class EmulatedUSBDevice: USBDevice, @unchecked Sendable {
             timeout: timeout)
     }
 
+    func clearHalt(endpoint: UInt8) async throws(USBTransferError) {
+        try context.exclusively { () throws(USBTransferError) in
+            if isClosed { throw .cancelled }
+            _ = try slot.pipe(endpoint, for: owner)
+        }
+        let request = USBControlRequest(
+            requestType: 0x02, request: 1, value: 0, index: UInt16(endpoint))
+        try await controlOut(request, data: [], timeout: .seconds(1))
+    }
+
     private struct Outcome: Sendable {
         var bytes: [UInt8]
         var error: USBTransferError?

@@ -84,6 +84,9 @@ public protocol EmulatedUSBFunction: FaultTarget {
         endpoint: UInt8, into buffer: UnsafeMutableRawBufferPointer, at now: HostInstant
     ) -> USBInHandshake
 
+    /// The host has cleared the halt of an endpoint, whether or not it was halted.
+    func haltCleared(endpoint: UInt8, at now: HostInstant)
+
     /// Lets inner life that is due happen.
     func advance(to now: HostInstant)
 
@@ -106,4 +109,9 @@ extension EmulatedUSBFunction {
     public var dataEndpoint: UInt8? { nil }
     /// Most devices here forget nothing that matters.
     public func powerLost(at now: HostInstant) {}
+}
+
+extension EmulatedUSBFunction {
+    /// Most devices have nothing to do then.
+    public func haltCleared(endpoint: UInt8, at now: HostInstant) {}
 }

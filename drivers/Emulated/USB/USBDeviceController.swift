@@ -143,6 +143,7 @@ public final class USBDeviceController: @unchecked Sendable {
         case (0x82, 0): return .data([halted.contains(target) ? 1 : 0, 0])
         case (0x02, 1) where request.value == 0:
             halted.removeAll { $0 == target }
+            function.haltCleared(endpoint: target, at: now)
             return .done
         case (0x02, 3) where request.value == 0:
             if !halted.contains(target) { halted.append(target) }

@@ -34,3 +34,21 @@ struct GatedDetectorModels: EmulatedModelFactory {
                 detector: element, nominalBias: bias))
     }
 }
+
+/// Makes models of ID Quantique ID120 detectors.
+struct ID120Models: EmulatedModelFactory {
+    func models(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .singlePhotonDetector && profile.identity.transport == .usbTMC
+            && profile.dialect?.style == .textLines
+    }
+
+    func make(
+        _ entry: BenchEntry, context: EmulationContext, gpio: EmulatedGPIOHost
+    ) throws(MissingProfileField) -> EmulatedModel {
+        guard case .detector(let element) = entry.connection else { throw entry.misconnected }
+        let module = try ID120Module(
+            profile: entry.profile, serial: entry.serial, context: context, detector: element)
+        return .usb(
+            try USBTMCFunction(profile: entry.profile, serial: entry.serial, device: module))
+    }
+}
