@@ -35,7 +35,7 @@ let package = Package(
         .target(
             name: "FirmwareProfiles", dependencies: ["DeviceProfiles"], path: "firmware-profiles",
             exclude: ["README.md", "profiles"], plugins: ["EmbedProfiles"]),
-        // Every file of firmware-profiles/profiles is compiled in.
+        // Every file of firmware-profiles/profiles, and of benches, is compiled in.
         .plugin(
             name: "EmbedProfiles", capability: .buildTool(), dependencies: ["EmbedProfilesTool"]),
         .executableTarget(name: "EmbedProfilesTool", path: "Plugins/EmbedProfilesTool"),
@@ -97,7 +97,7 @@ let package = Package(
                 "FirmwareProfiles", "Instruments", "OpticalBench", "EventPipeline",
                 "ProtocolCore", "Calibration", "Emulated", "Registry",
                 .product(name: "Yams", package: "Yams"),
-            ]),
+            ], plugins: ["EmbedProfiles"]),
 
         // L6: the one executable.
         .executableTarget(

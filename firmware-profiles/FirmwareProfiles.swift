@@ -5,7 +5,7 @@ public enum FirmwareProfiles {
     /// Name and text of each file, ordered by name.
     ///
     /// The plugin `EmbedProfiles` makes them from all files of the folder `profiles`.
-    public static let files: [ProfileCatalog.File] = EmbeddedProfiles.files
+    public static let files: [ProfileCatalog.File] = EmbeddedFiles.files
 
     /// The catalogue of the compiled-in profiles.
     ///

@@ -1,4 +1,4 @@
-// Writes the Swift file with the text of the firmware profiles:
+// Writes the Swift file with the text of the firmware profiles or of the shipped bench files:
 //   EmbedProfilesTool OUTPUT FILE…
 // The text is embedded byte for byte; a file that is not UTF-8 ends the build with its name.
 
@@ -44,8 +44,8 @@ func literal(_ text: String) -> String {
 let arguments = CommandLine.arguments
 guard arguments.count >= 2 else { fail("expected OUTPUT FILE…") }
 var source = """
-    // Made from the firmware profiles by the plugin EmbedProfiles; not to be edited.
-    enum EmbeddedProfiles {
+    // Made by the plugin EmbedProfiles; not to be edited.
+    enum EmbeddedFiles {
         static let files: [(name: String, text: String)] = [
 
     """

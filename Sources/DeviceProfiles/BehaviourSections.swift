@@ -185,12 +185,16 @@ public enum InjectableFault: String, CaseIterable, Hashable, Sendable {
     case stuckBit = "stuck_bit"
     /// The reference clock is lost.
     case clockLoss = "clock_loss"
+    /// The counter of the reference clock jumps forward.
+    case clockStep = "clock_step"
     /// The device reports another firmware.
     case wrongFirmware = "wrong_firmware"
     /// A command is ignored.
     case ignoredCommand = "ignored_command"
     /// A motion never completes.
     case stuckMotion = "stuck_motion"
+    /// An actuator hunts around its target and never settles.
+    case oscillatingMotion = "oscillating_motion"
     /// A GPIO input stays at one level.
     case stuckLine = "stuck_line"
     /// Edges of a GPIO input are lost.

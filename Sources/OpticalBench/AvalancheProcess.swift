@@ -70,6 +70,8 @@ struct AvalancheProcess {
     private var normal = NormalDeviates()
 
     private(set) var isEnabled: Bool
+    /// Whether bright light holds the diode in linear mode, where no photon starts an avalanche.
+    private(set) var isBlinded = false
     private(set) var point: DetectorOperatingPoint
     private var noReleaseChance: Double
     private var bias: Volts
@@ -131,6 +133,11 @@ struct AvalancheProcess {
         redrawSpontaneous(from: time)
     }
 
+    mutating func setBlinded(_ isBlinded: Bool, at time: Int64) {
+        self.isBlinded = isBlinded
+        redrawSpontaneous(from: time)
+    }
+
     mutating func setBias(_ bias: Volts, at time: Int64) {
         self.bias = bias
         updateOperatingPoint(at: time)
@@ -155,7 +162,7 @@ struct AvalancheProcess {
 
     private mutating func redrawSpontaneous(from time: Int64) {
         let rate = spontaneousRate
-        guard isEnabled, rate > 0 else {
+        guard isEnabled, !isBlinded, rate > 0 else {
             nextSpontaneous = .max
             return
         }
@@ -211,7 +218,7 @@ struct AvalancheProcess {
     }
 
     private mutating func isArmed(at time: Int64, clock: SlotClock) -> Bool {
-        guard isEnabled else { return false }
+        guard isEnabled, !isBlinded else { return false }
         guard case .gated(let width, let edge, _) = detector.gating else { return true }
         let period = Double(clock.period)
         var offset = Double(clock.position(at: time).phase) - gateDelay

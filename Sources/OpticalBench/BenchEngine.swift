@@ -12,6 +12,7 @@ enum BenchChange {
     case background(Hertz)
     case extraLoss(Decibels)
     case fibreJump
+    case blinding(Bool, detector: Int)
 }
 
 /// Changes that wait for their time; changes for one time keep the order in which they came.
@@ -175,6 +176,7 @@ final class BenchEngine {
         case .attack(let attack): photons.eavesdropper.attack = attack
         case .extraLoss(let loss): extraTransmittance = loss.transmittance
         case .fibreJump: fibre.jump()
+        case .blinding(let isBlind, let index): diodes[index].setBlinded(isBlind, at: time)
         case .background(let rate):
             background = rate.rawValue
             for index in diodes.indices {
@@ -262,6 +264,8 @@ final class BenchEngine {
         }
     }
 
+    func isBlinded(_ detector: Int) -> Bool { diodes[detector].isBlinded }
+
     func clicks(of detector: Int) -> UInt64 { diodes[detector].clicks }
 
     func temperature(of detector: Int, at time: Int64) -> Celsius {
@@ -272,6 +276,7 @@ final class BenchEngine {
 
     /// Photons per second at the diode, taking every pulse as one of the brightest class.
     func incidentRate(of detector: Int) -> Double {
+        if diodes[detector].isBlinded { return .infinity }
         let shares = parameters.preparedStates.map {
             parameters.portShares(of: $0, rotation: totalRotation)[detector]
         }

@@ -123,6 +123,38 @@ public final class LinkBench {
     /// Replaces the rotation of the fibre by a random one at `time`.
     public func disturbFibre(at time: Picoseconds) { engine.schedule(.fibreJump, at: time) }
 
+    /// Blinds detector `detector` with bright light from `time` on, or ends that: the diode is held
+    /// in linear mode and does not click, and its monitor sees too much light (Lydersen et al.,
+    /// Nature Photonics 4, 686 (2010)). The clicks that an attacker forces on a blinded diode are
+    /// not modelled.
+    ///
+    /// Throws `BenchError.noSuchDetector` unless `detector` is 0…3.
+    public func setBlinding(
+        _ isBlind: Bool, detector: Int, at time: Picoseconds
+    ) throws(BenchError) {
+        guard (0..<4).contains(detector) else { throw .noSuchDetector(detector) }
+        engine.schedule(.blinding(isBlind, detector: detector), at: time)
+    }
+
+    /// Where the plates of the controller stand at `time`, or at `now` if that is later, behind the
+    /// play of their mounts.
+    public func plateAngles(at time: Picoseconds) -> [Radians] {
+        engine.advance(through: time.rawValue)
+        return engine.waveplates.plateAngles
+    }
+
+    /// Avalanches of each detector up to `time`, or up to `now` if that is later.
+    public func clicks(at time: Picoseconds) -> [UInt64] {
+        engine.advance(through: time.rawValue)
+        return detectors.indices.map(engine.clicks)
+    }
+
+    /// Whether each detector is held in linear mode at `time`.
+    public func blinded(at time: Picoseconds) -> [Bool] {
+        engine.advance(through: time.rawValue)
+        return detectors.indices.map(engine.isBlinded)
+    }
+
     /// Moves the gate of detector `detector` to `delay` after the light of a slot enters the
     /// receiver; free-running detectors ignore it.
     ///

@@ -46,20 +46,28 @@ enum Program {
             } else {
                 try command.run()
             }
+            exit(finished(Exit.ok).rawValue)
         } catch let code as ExitCode {
-            exit(code.rawValue)
+            exit(finished(code).rawValue)
         } catch {
             let code = Berek.exitCode(for: error)
             let text = Berek.fullMessage(for: error)
             if code.isSuccess {
                 print(text)
-                exit(0)
+                exit(finished(Exit.ok).rawValue)
             }
             printError(text)
             // The parser's own code for usage errors is that of sysexits(3); ours is documented.
             exit(code == .validationFailure ? Exit.usage.rawValue : Exit.failed.rawValue)
         }
     }
+}
+
+/// The exit code, once all output has left: a report that a full disk swallowed is no success.
+private func finished(_ code: ExitCode) -> ExitCode {
+    guard fflush(nil) != 0 else { return code }
+    printError("standard output: \(String(cString: strerror(errno))); the output is incomplete")
+    return code.isSuccess ? Exit.failed : code
 }
 
 /// Writes a line to standard error.

@@ -20,9 +20,10 @@ struct Calibrate: AsyncParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
+        let catalog = try bench.profiles.catalog()
         let records = try CalibrationRun(
-            seed: bench.seed, drift: bench.drift, catalog: try bench.profiles.catalog(),
-            certified: bench.certified, through: through, progress: Progress().show
+            bench: try bench.bench(catalog), catalog: catalog, certified: bench.certified,
+            through: through, progress: Progress().show
         ).run()
         print(json ? JSONText.array(records.map(\.json)).text : CalibrationRun.text(of: records))
     }

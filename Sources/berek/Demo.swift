@@ -3,21 +3,6 @@ import EventPipeline
 import Glibc
 import LinkService
 
-/// What every command on the emulated bench takes.
-struct BenchOptions: ParsableArguments {
-    @Option(help: "Decides everything random; the same seed gives the same run.")
-    var seed: UInt64 = 1
-
-    @Option(help: "What the fibre does: buried (slow drift) or aerial (light wind).")
-    var drift: DriftPreset = .buried
-
-    @Flag(help: "Refuse instruments about which the profile guesses.") var certified = false
-
-    @OptionGroup var profiles: ProfileOptions
-}
-
-extension DriftPreset: ExpressibleByArgument {}
-
 struct Demo: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Runs a whole link on the emulated bench: devices, calibration, keys.",
@@ -53,9 +38,8 @@ struct Demo: AsyncParsableCommand {
     }
 
     func run() throws {
-        var options = DemoOptions(catalog: try bench.profiles.catalog())
-        options.seed = bench.seed
-        options.drift = bench.drift
+        let catalog = try bench.profiles.catalog()
+        var options = try DemoOptions(catalog: catalog, bench: try bench.bench(catalog))
         options.certified = bench.certified
         options.duration = minutes.map { .milliseconds(Int64($0 * 60_000)) }
         options.blocks = blocks

@@ -45,11 +45,11 @@ struct Devices: AsyncParsableCommand {
     }
 
     private func emulatedDevices(_ catalog: ProfileCatalog) throws -> [DiscoveredDevice] {
-        let (seed, drift, certified) = (bench.seed, bench.drift, bench.certified)
+        let (file, certified) = (try bench.bench(catalog), bench.certified)
         let reactor = VirtualReactor()
         return try reactor.run {
             let link = try EmulatedLink(
-                plan: LinkPlan(), drift: drift, seed: seed, catalog: catalog, reactor: reactor,
+                file: file, plan: LinkPlan(), catalog: catalog, reactor: reactor,
                 certified: certified)
             return try await link.discover()
         }

@@ -52,7 +52,9 @@ struct CommandLineTests {
         ["--help"], ["demo", "--help"], ["devices", "--help"], ["profiles", "--help"],
         ["profiles", "check", "--help"], ["profiles", "table", "--help"],
         ["profiles", "udev", "--help"], ["calibrate", "--help"], ["run", "--help"],
-        ["inspect", "--help"], ["convert", "--help"], ["bench", "pty", "--help"],
+        ["inspect", "--help"], ["convert", "--help"], ["bench", "--help"],
+        ["bench", "pty", "--help"], ["bench", "serve", "--help"], ["bench", "attach", "--help"],
+        ["bench", "inject", "--help"],
     ])
     func helpIsHelp(arguments: [String]) throws {
         let process = Process()

@@ -24,9 +24,10 @@ struct FaultCampaignTests {
     }
 
     /// Faults of time taggers that the drivers do not notice yet, and so can not mark: a counter
-    /// that stands still for a while, and a time bit that is stuck. The plans leave them out until
+    /// that stands still for a while or jumps, and a time bit that is stuck. The plans leave them out
+    /// until
     /// the drivers compare the time of the device with the host's.
-    private static let unnoticed: [InjectableFault] = [.clockLoss, .stuckBit]
+    private static let unnoticed: [InjectableFault] = [.clockLoss, .clockStep, .stuckBit]
     /// The CQT card reports an overflow only while it lasts, and is asked every 50 ms.
     private static let shortestOverflow = Duration.milliseconds(60)
 

@@ -259,6 +259,28 @@ struct MPC320Tests {
         }
     }
 
+    @Test("fault: a paddle that hunts around its target and never settles, until a restart")
+    func hunting() throws {
+        try onVirtualTime { reactor in
+            let bench = try Self.bench(reactor)
+            _ = try await bench.ask("100207015001")
+            #expect(bench.port.inject(EmulatedFault(.oscillatingMotion, detail: 20)))
+            // To encoder count 400.
+            try await bench.send("53040600d001" + "010090010000")
+            try await reactor.sleep(for: .seconds(5))
+            var seen: Set<Int> = []
+            for _ in 0..<200 {
+                seen.insert(bench.controller.encoders[0])
+                try await reactor.sleep(for: .milliseconds(7))
+            }
+            let (least, most) = (seen.min() ?? 0, seen.max() ?? 0)
+            #expect((378...383).contains(least) && (417...422).contains(most), "\(seen)")
+            #expect(bench.controller.isMoving)
+            #expect(bench.port.inject(EmulatedFault(.reboot)))
+            #expect(!bench.controller.isMoving)
+        }
+    }
+
     @Test("faults: a motion that does not end, a restart that forgets, another firmware")
     func faults() throws {
         try onVirtualTime { reactor in

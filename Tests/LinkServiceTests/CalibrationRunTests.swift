@@ -6,9 +6,11 @@ import Testing
 /// The calibration of an emulated bench as a whole.
 struct CalibrationRunTests {
     private func digests(seed: UInt64) throws -> [String] {
-        try CalibrationRun(
-            seed: seed, drift: .buried, catalog: try FirmwareProfiles.catalog(), through: .gate
-        ) { _ in }.run().map(recordDigest)
+        let catalog = try FirmwareProfiles.catalog()
+        var bench = try BenchFile.bb84(catalog: catalog)
+        bench.seed = seed
+        return try CalibrationRun(bench: bench, catalog: catalog, through: .gate) { _ in }.run()
+            .map(recordDigest)
     }
 
     @Test func theSeedDecidesEverything() throws {

@@ -12,7 +12,7 @@ struct DemoTests {
     private func report(
         _ change: (inout DemoOptions) -> Void
     ) throws -> DemoReport {
-        var options = DemoOptions(catalog: try FirmwareProfiles.catalog())
+        var options = try DemoOptions(catalog: try FirmwareProfiles.catalog())
         change(&options)
         return try DemoRun(options: options) { _ in }.run()
     }

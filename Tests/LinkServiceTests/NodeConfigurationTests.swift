@@ -74,7 +74,7 @@ struct NodeConfigurationTests {
         let parts = Self.valid.split(
             separator: piece, maxSplits: 1, omittingEmptySubsequences: false)
         try #require(parts.count == 2)
-        let error = #expect(throws: NodeConfigurationError.self) {
+        let error = #expect(throws: ConfigurationError.self) {
             _ = try NodeConfiguration(text: parts[0] + other + parts[1], file: "bob.yaml")
         }
         #expect(error?.description == message)
@@ -82,13 +82,13 @@ struct NodeConfigurationTests {
 
     @Test(arguments: ["", "just words", "[1, 2]", "node: [", "a: &x [*x]", "\t"])
     func whatIsNoMappingIsRefused(text: String) {
-        #expect(throws: NodeConfigurationError.self) {
+        #expect(throws: ConfigurationError.self) {
             _ = try NodeConfiguration(text: text, file: "x.yaml")
         }
     }
 
     @Test func aHugeFileIsRefused() {
-        let error = #expect(throws: NodeConfigurationError.self) {
+        let error = #expect(throws: ConfigurationError.self) {
             _ = try NodeConfiguration(
                 text: String(repeating: "#", count: 65_537), file: "x.yaml")
         }
@@ -102,7 +102,7 @@ struct NodeConfigurationTests {
         for _ in 0..<200 {
             let text = String(
                 decoding: mutated(Array(Self.valid.utf8), using: &generator), as: UTF8.self)
-            do throws(NodeConfigurationError) {
+            do throws(ConfigurationError) {
                 let node = try NodeConfiguration(text: text, file: "x.yaml")
                 #expect((16_384...(1 << 26)).contains(node.plan.blockBits), "seed \(seed)")
                 #expect((1...1_000_000).contains(node.keys), "seed \(seed)")

@@ -1,5 +1,4 @@
 import DeviceProfiles
-import HostIO
 import Instruments
 
 /// Makes drivers of Picosecond Delayers.
@@ -81,16 +80,6 @@ public struct LabJackU3Factory: DriverFactory {
     public func drives(_ profile: DeviceProfile) -> Bool {
         profile.identity.kind == .analogIO && profile.identity.transport == .usbVendor
             && profile.dialect?.style == .labJackPacket
-/// Makes drivers of Thorlabs power meters of the PM100 family.
-public struct ThorlabsPM100Factory: DriverFactory {
-    /// A factory.
-    public init() {}
-    /// The family.
-    public var family: String { "Thorlabs PM100" }
-    /// Power meters of the USB test and measurement class.
-    public func drives(_ profile: DeviceProfile) -> Bool {
-        profile.identity.kind == .powerMeter && profile.identity.transport == .usbTMC
-            && profile.dialect?.style == .textLines
     }
     /// Makes a driver.
     public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
@@ -121,6 +110,26 @@ public struct CP2112Factory: DriverFactory {
         }
         return .digitalIO(
             try CP2112Driver(
+                profile: request.profile, host: host, device: summary, reactor: request.reactor))
+    }
+}
+
+/// Makes drivers of Thorlabs power meters of the PM100 family.
+public struct ThorlabsPM100Factory: DriverFactory {
+    /// A factory.
+    public init() {}
+    /// The family.
+    public var family: String { "Thorlabs PM100" }
+    /// Power meters of the USB test and measurement class.
+    public func drives(_ profile: DeviceProfile) -> Bool {
+        profile.identity.kind == .powerMeter && profile.identity.transport == .usbTMC
+            && profile.dialect?.style == .textLines
+    }
+    /// Makes a driver.
+    public func make(_ request: DriverRequest) throws(DriverError) -> OpenableInstrument {
+        guard case .usb(let host, let summary) = request.attachment else {
+            throw request.unusableAttachment(expected: "a USB device")
+        }
         return .powerMeter(
             try ThorlabsPM100Driver(
                 profile: request.profile, host: host, device: summary, reactor: request.reactor))

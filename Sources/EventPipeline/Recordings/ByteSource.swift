@@ -87,9 +87,12 @@ public final class FileByteSource: ByteSource {
 /// A new or truncated file.
 public final class FileByteSink: ByteSink {
     private var descriptor: Int32
+    private let path: String
+    private var total = 0
 
     /// Creates or truncates `path`. Throws `RecordingError.cannotOpen`.
     public init(path: String) throws(RecordingError) {
+        self.path = path
         descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else {
             throw .cannotOpen(path: path, reason: String(cString: strerror(errno)))
@@ -107,10 +110,9 @@ public final class FileByteSink: ByteSink {
                     descriptor, memory.baseAddress.map { $0 + done }, bytes.count - done)
             }
             if written < 0, errno == EINTR { continue }
-            guard written > 0 else {
-                throw .writeFailed(reason: String(cString: strerror(errno)))
-            }
+            guard written > 0 else { throw failure() }
             done += written
+            total += written
         }
     }
 
@@ -119,7 +121,14 @@ public final class FileByteSink: ByteSink {
         guard descriptor >= 0 else { return }
         let result = systemClose(descriptor)
         descriptor = -1
-        guard result == 0 else { throw .writeFailed(reason: String(cString: strerror(errno))) }
+        guard result == 0 else { throw failure() }
+    }
+
+    /// The system's reason, and what is left on the disk.
+    private func failure() -> RecordingError {
+        .writeFailed(
+            reason: "\(path) after \(total) bytes: \(String(cString: strerror(errno))); "
+                + "what it holds is incomplete")
     }
 }
 

@@ -24,6 +24,18 @@ public enum JSONText: Sendable {
         return result
     }
 
+    /// The document on one line, for protocols whose messages are lines.
+    public var line: String {
+        switch self {
+        case .array(let items): "[" + items.map(\.line).joined(separator: ",") + "]"
+        case .object(let members):
+            "{"
+                + members.map { JSONText.string($0.0).line + ":" + $0.1.line }
+                .joined(separator: ",") + "}"
+        default: text
+        }
+    }
+
     private func write(into text: inout String, indent: Int) {
         switch self {
         case .null: text += "null"

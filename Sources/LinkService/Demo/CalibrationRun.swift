@@ -12,8 +12,7 @@ public struct CalibrationRun: Sendable {
     /// A procedure by the name an operator uses.
     public typealias Step = CalibrationSequence<InMemoryCalibrationRecordStore>.Step
 
-    private let seed: UInt64
-    private let drift: DriftPreset
+    private let bench: BenchFile
     private let catalog: ProfileCatalog
     private let certified: Bool
     private let last: Step
@@ -22,12 +21,10 @@ public struct CalibrationRun: Sendable {
     /// All procedures up to and including `through`; with `certified`, profiles with guesses are
     /// refused.
     public init(
-        seed: UInt64, drift: DriftPreset, catalog: ProfileCatalog, certified: Bool = false,
-        through: Step,
+        bench: BenchFile, catalog: ProfileCatalog, certified: Bool = false, through: Step,
         progress: @escaping @Sendable (String) -> Void
     ) {
-        self.seed = seed
-        self.drift = drift
+        self.bench = bench
         self.catalog = catalog
         self.certified = certified
         last = through
@@ -45,11 +42,10 @@ public struct CalibrationRun: Sendable {
     private func perform(on reactor: VirtualReactor) async throws -> [CalibrationRecord] {
         let plan = LinkPlan()
         let link = try EmulatedLink(
-            plan: plan, drift: drift, seed: seed, catalog: catalog, reactor: reactor,
-            certified: certified)
+            file: bench, plan: plan, catalog: catalog, reactor: reactor, certified: certified)
         let instruments = try await link.openReceiver(try await link.discover())
         let pair = try await LinkPair(
-            plan: plan, seed: seed, instruments: instruments, source: link.source,
+            plan: plan, seed: bench.seed, instruments: instruments, source: link.source,
             receiverZ: link.configuration.receiver.probabilityZ,
             slotOrigin: link.devices.context.origin, profileDigests: catalog.profiles.map(\.id),
             reactor: reactor)

@@ -11,10 +11,18 @@ import Quantities
 
 /// What the demonstration is to show.
 public struct DemoOptions: Sendable {
+    /// The bench.
+    public var bench: BenchFile
     /// Decides everything random.
-    public var seed: UInt64 = 1
+    public var seed: UInt64 {
+        get { bench.seed }
+        set { bench.seed = newValue }
+    }
     /// What the fibre does.
-    public var drift = DriftPreset.buried
+    public var drift: DriftPreset {
+        get { bench.drift }
+        set { bench.expose(to: newValue) }
+    }
     /// Produce keys for this long, in virtual time; `nil` ends after `blocks`.
     public var duration: Duration?
     /// Without a duration, end after so many keys.
@@ -27,8 +35,13 @@ public struct DemoOptions: Sendable {
     public var plan = LinkPlan()
     /// The firmware profiles.
     public var catalog: ProfileCatalog
-    /// Options with defaults.
-    public init(catalog: ProfileCatalog) { self.catalog = catalog }
+    /// Options with defaults, on `bench` or the shipped bench.
+    ///
+    /// - Throws: `ConfigurationError` when `catalog` lacks a profile of the shipped bench.
+    public init(catalog: ProfileCatalog, bench: BenchFile? = nil) throws(ConfigurationError) {
+        self.catalog = catalog
+        if let bench { self.bench = bench } else { self.bench = try .bb84(catalog: catalog) }
+    }
 }
 
 /// The main job on an emulated bench, in virtual time: find the devices, calibrate, produce keys on
@@ -54,8 +67,8 @@ public struct DemoRun: Sendable {
     private func perform(on reactor: VirtualReactor) async throws -> DemoReport {
         var report = DemoReport(options: options)
         let link = try EmulatedLink(
-            plan: options.plan, drift: options.drift, seed: options.seed, catalog: options.catalog,
-            reactor: reactor, certified: options.certified)
+            file: options.bench, plan: options.plan, catalog: options.catalog, reactor: reactor,
+            certified: options.certified)
         report.devices = try await link.discover()
         progress("found \(report.devices.count) devices")
         let instruments = try await link.openReceiver(report.devices)

@@ -26,9 +26,12 @@ public enum DriftPreset: String, CaseIterable, Sendable {
 /// A whole emulated bench: optics, and byte-level models of the instruments of both nodes on
 /// emulated USB and GPIO hosts.
 ///
-/// Bob has a CQT time stamp card, a Thorlabs MPC320, two S-Fifteen detector modules (H, V) and two
-/// TTL-gated modules (D, A); Alice has a TDC1 on her pulse per second and her monitor detector.
+/// What it consists of is said by a `BenchFile`; the shipped one has for Bob a CQT time stamp card,
+/// a Thorlabs MPC320, two S-Fifteen detector modules (H, V) and two TTL-gated modules (D, A), and for
+/// Alice a TDC1 on her pulse per second and her monitor detector.
 public final class EmulatedLink: Sendable {
+    /// What the bench was built from.
+    public let file: BenchFile
     /// The emulated hosts and devices.
     public let devices: EmulatedBench
     /// Alice's source.
@@ -37,7 +40,7 @@ public final class EmulatedLink: Sendable {
     public let catalog: ProfileCatalog
     /// The drivers.
     public let registry: DriverRegistry
-    /// The wiring of the gated detectors.
+    /// The wiring of the instruments that can not be found by looking.
     public let wiring: BenchWiring
     /// The configuration of the optics.
     public let configuration: LinkBenchConfiguration
@@ -49,91 +52,51 @@ public final class EmulatedLink: Sendable {
     private static let detectorBias = DetectorConfiguration().nominalBias
     private static let detectorTemperature = DetectorConfiguration().referenceTemperature
 
-    /// A bench whose time starts now. With `certified`, neither drivers nor models use a profile with
-    /// guesses.
+    /// The shipped bench with other surroundings and another seed; its time starts now.
     ///
-    /// - Throws: when a profile or the configuration does not fit the bench, or `certified` refuses a
-    ///   profile.
-    public init(
+    /// - Throws: as the other initializer.
+    public convenience init(
         plan: LinkPlan, drift: DriftPreset, seed: UInt64, catalog: ProfileCatalog,
         reactor: any Reactor, certified: Bool = false
     ) throws {
+        var file = try BenchFile.bb84(catalog: catalog)
+        file.seed = seed
+        file.expose(to: drift)
+        try self.init(
+            file: file, plan: plan, catalog: catalog, reactor: reactor, certified: certified)
+    }
+
+    /// The bench of `file`, whose time starts now; its planned faults are scheduled. With
+    /// `certified`, neither drivers nor models use a profile with guesses.
+    ///
+    /// - Parameter cable: how each serial instrument reaches its host, by name.
+    /// - Throws: when a profile or the configuration does not fit the bench, or `certified` refuses a
+    ///   profile.
+    public init(
+        file: BenchFile, plan: LinkPlan, catalog: ProfileCatalog, reactor: any Reactor,
+        certified: Bool = false, cable: (String) -> SerialCable = { _ in .usb }
+    ) throws {
+        self.file = file
         self.reactor = reactor
         self.catalog = catalog
         registry = BuiltInDrivers.registry(certified: certified)
-        var configuration = LinkBenchConfiguration.metropolitan
+        var configuration = file.optics
         configuration.source.slotPeriod = plan.slotPeriod
         configuration.source.meanPhotonNumbers = [plan.signalIntensity, plan.decoyIntensity]
-        configuration.fibre = drift.fibre
         self.configuration = configuration
         // Until the first pattern is asked for, Alice sends the published training pattern.
-        let bench = try LinkBench(
+        let optics = try LinkBench(
             configuration: configuration,
             pattern: KeyedPulsePattern(
                 key: plan.publishedKey, probabilityZ: 0.5, probabilitySignal: 1),
-            seed: seed)
-        parameters = bench.parameters
-        devices = EmulatedBench(reactor: reactor, seed: seed, certified: certified)
-        source = EmulatedSource(bench: bench, context: devices.context)
-        wiring = BenchWiring(lines: Self.wirings)
-        try addDevices(bench)
-    }
-
-    private static let wirings = [("detector-d", 0), ("detector-a", 8)].map { name, first in
-        GPIOWiring(
-            name: name, profile: "ttl-gated-spad",
-            lines: Dictionary(
-                uniqueKeysWithValues: gatedRoles.enumerated().map { offset, role in
-                    (role, GPIOLineID(chip: "gpiochip0", offset: UInt32(first + offset)))
-                }))
-    }
-
-    private static let gatedRoles: [Instruments.LineRole] = [
-        .gateEnable, .fault, .overLight, .interlock, .shutterCommand, .shutterClosed, .shutterOpen,
-        .pulsePerSecond,
-    ]
-
-    private func addDevices(_ bench: LinkBench) throws {
-        func profile(_ id: String) throws -> DeviceProfile {
-            guard let profile = catalog[id] else {
-                throw MissingProfileField(profile: id, path: "the whole profile")
-            }
-            return profile
-        }
-        try devices.add(
-            BenchEntry(
-                profile: try profile("cqt-timestamp-usb"), serial: "CQT-1",
-                connection: .timeTagger(
-                    inputs: bench.receiverInputs, oscillator: bench.receiverOscillator)))
-        try devices.add(
-            BenchEntry(
-                profile: try profile("s15-tdc1"), serial: "TDC1-0019",
-                connection: .timeTagger(
-                    inputs: bench.sourceInputs, oscillator: bench.sourceOscillator)))
-        try devices.add(
-            BenchEntry(
-                profile: try profile("thorlabs-mpc320"), serial: "38000001",
-                connection: .polarizationController(bench.waveplates)))
-        for (index, serial) in ["SPD-0001", "SPD-0002"].enumerated() {
-            try devices.add(
-                BenchEntry(
-                    profile: try profile("s15-spd"), serial: serial,
-                    connection: .detector(bench.detectors[index])))
-        }
-        devices.gpio.addChip(
-            "gpiochip0", label: "emulated bench",
-            lineNames: wiring.lines.flatMap { wiring in
-                Self.gatedRoles.map { "\(wiring.name) \($0.rawValue)" }
-            })
-        for (index, wiring) in wiring.lines.enumerated() {
-            try devices.add(
-                BenchEntry(
-                    profile: try profile(wiring.profile), serial: wiring.name,
-                    connection: .gatedDetector(
-                        bench.detectors[2 + index],
-                        lines: Dictionary(
-                            uniqueKeysWithValues: wiring.lines.map { ($0.key.rawValue, $0.value) }))
-                ))
+            seed: file.seed)
+        parameters = optics.parameters
+        devices = EmulatedBench(reactor: reactor, seed: file.seed, certified: certified)
+        source = EmulatedSource(bench: optics, context: devices.context)
+        let assembly = BenchAssembly(file: file, catalog: catalog, bench: devices, optics: optics)
+        wiring = try assembly.assemble(cable: cable)
+        for planned in file.faults {
+            schedule(planned.fault, at: devices.context.origin + planned.after)
         }
     }
 
@@ -155,23 +118,19 @@ public final class EmulatedLink: Sendable {
     ) async throws -> ReceiverInstruments {
         var opened: [any Instrument] = []
         do {
-            func open(_ profile: String, _ serial: String) async throws -> OpenableInstrument {
-                let made = try make(profile, serial, from: found)
+            func open(_ terminal: BenchTerminal) async throws -> OpenableInstrument {
+                let made = try make(terminal, from: found)
                 try await made.instrument.open()
                 opened.append(made.instrument)
                 return made
             }
             guard
-                let tagger = try await open("cqt-timestamp-usb", "").timeTagger,
-                let controller = try await open("thorlabs-mpc320", "38000001")
-                    .polarizationController
+                let tagger = try await open(.receiverInputs).timeTagger,
+                let controller = try await open(.receiverPlates).polarizationController
             else { throw Self.wrongKind }
             var detectors: [any SinglePhotonDetector] = []
-            for (profile, serial) in [
-                ("s15-spd", "SPD-0001"), ("s15-spd", "SPD-0002"),
-                ("ttl-gated-spad", "detector-d"), ("ttl-gated-spad", "detector-a"),
-            ] {
-                guard let detector = try await open(profile, serial).singlePhotonDetector else {
+            for terminal in BenchTerminal.detectors {
+                guard let detector = try await open(terminal).singlePhotonDetector else {
                     throw Self.wrongKind
                 }
                 try await detector.cooling?.setTemperature(Self.detectorTemperature)
@@ -188,25 +147,33 @@ public final class EmulatedLink: Sendable {
 
     /// Makes Alice's tagger.
     public func sourceTagger(_ found: [DiscoveredDevice]) throws -> any TimeTagger {
-        guard let tagger = try make("s15-tdc1", "TDC1-0019", from: found).timeTagger else {
+        guard let tagger = try make(.sourceInputs, from: found).timeTagger else {
             throw Self.wrongKind
         }
         return tagger
     }
 
     private func make(
-        _ profile: String, _ serial: String, from found: [DiscoveredDevice]
+        _ terminal: BenchTerminal, from found: [DiscoveredDevice]
     ) throws(DriverError) -> OpenableInstrument {
-        let match = found.first { device in
-            guard device.profile == profile else { return false }
-            if case .wired(let name) = device.address { return name == serial }
-            return serial.isEmpty || device.serial == serial
-        }
-        guard let match else {
+        guard let device = file.devices.first(where: { $0.terminal == terminal }) else {
             throw DriverError(
-                code: .wrongDevice, instrument: profile, operation: "find the instrument",
-                expected: "a device \(serial) on the bench", found: "none",
-                advice: "list the devices with 'berek devices'")
+                code: .wrongDevice, instrument: "emulated bench", operation: "find the instrument",
+                expected: "an instrument wired to \(terminal.rawValue) in \(file.file)",
+                found: "none", advice: "add one to the bench file")
+        }
+        let match = found.first { candidate in
+            switch candidate.address {
+            case .wired(let name), .serialLine(let name): name == device.name
+            case .usb(let id): id.path == devices.usbPath(of: device.name)
+            case .serialPort: false
+            }
+        }
+        guard let match, match.profile == device.profile else {
+            throw DriverError(
+                code: .wrongDevice, instrument: device.profile, operation: "find the instrument",
+                expected: "a device \(device.name) on the bench",
+                found: match?.profile ?? "none", advice: "list the devices with 'berek devices'")
         }
         return try registry.make(match, catalog: catalog, ports: ports, wiring: wiring)
     }
@@ -215,4 +182,26 @@ public final class EmulatedLink: Sendable {
         code: .wrongDevice, instrument: "emulated bench", operation: "open the instruments",
         expected: "an instrument of the kind its profile names", found: "another kind",
         advice: "check the profiles given with --profiles")
+}
+
+// MARK: - Faults
+
+extension EmulatedLink {
+    /// Makes a fault happen now. Returns false when no instrument has the name, or the instrument
+    /// does not have this kind of fault.
+    @discardableResult
+    public func inject(_ fault: BenchFault) -> Bool {
+        switch fault {
+        case .device(let name, let fault): return devices.inject(fault, into: name)
+        case .optics(let disturbance, let duration):
+            source.disturb(disturbance, configuration: configuration, for: duration)
+            return true
+        }
+    }
+
+    /// Makes a fault happen at `instant`; the token takes it back.
+    @discardableResult
+    public func schedule(_ fault: BenchFault, at instant: HostInstant) -> TimerToken {
+        reactor.schedule(at: instant) { [weak self] in self?.inject(fault) }
+    }
 }

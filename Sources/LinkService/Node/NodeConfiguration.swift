@@ -2,24 +2,6 @@ import HostIO
 import Quantities
 import Yams
 
-/// What is wrong in a node's configuration, with its place.
-public struct NodeConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The file.
-    public let file: String
-    /// The line, counted from 1; 0 for the file as a whole.
-    public let line: Int
-    /// The column, counted from 1; 0 for the file as a whole.
-    public let column: Int
-    /// What was expected there.
-    public let expected: String
-    /// What was found.
-    public let found: String
-    /// `file:line:column: expected …, found …`.
-    public var description: String {
-        "\(file):\(line):\(column): expected \(expected), found \(found)"
-    }
-}
-
 /// One node of a link as its YAML file describes it.
 ///
 /// ```yaml
@@ -53,8 +35,8 @@ public struct NodeConfiguration: Hashable, Sendable {
     public var keys = 1
 
     /// Reads a configuration; every key must be known and every value in range.
-    public init(text: String, file: String) throws(NodeConfigurationError) {
-        let reader = Reader(file: file)
+    public init(text: String, file: String) throws(ConfigurationError) {
+        let reader = StrictYAML(file: file)
         let root = try reader.document(text)
         var stated: Set<String> = []
         for (key, name, value) in try reader.mapping(root, "a mapping of settings") {
@@ -63,7 +45,7 @@ public struct NodeConfiguration: Hashable, Sendable {
             }
             switch name {
             case "node": role = try reader.word(value, Role.self)
-            case "peer": (address, port) = try reader.endpoint(value)
+            case "peer": (address, port) = try Self.endpoint(value, reader)
             case "bench": try readBench(value, reader)
             case "plan": try readPlan(value, reader)
             case "keys": keys = Int(try reader.integer(value, 1...1_000_000))
@@ -78,8 +60,8 @@ public struct NodeConfiguration: Hashable, Sendable {
     }
 
     private mutating func readBench(
-        _ node: Node, _ reader: Reader
-    ) throws(NodeConfigurationError) {
+        _ node: Node, _ reader: StrictYAML
+    ) throws(ConfigurationError) {
         var kind = false
         for (key, name, value) in try reader.mapping(node, "a mapping with kind, seed and drift") {
             switch name {
@@ -98,8 +80,8 @@ public struct NodeConfiguration: Hashable, Sendable {
     }
 
     private mutating func readPlan(
-        _ node: Node, _ reader: Reader
-    ) throws(NodeConfigurationError) {
+        _ node: Node, _ reader: StrictYAML
+    ) throws(ConfigurationError) {
         for (key, name, value) in try reader.mapping(node, "a mapping of link parameters") {
             switch name {
             case "block_bits": plan.blockBits = Int(try reader.integer(value, 16_384...(1 << 26)))
@@ -120,84 +102,14 @@ public struct NodeConfiguration: Hashable, Sendable {
         }
     }
 
-    /// Strict reading of Yams nodes with the place of every error.
-    private struct Reader {
-        let file: String
-
-        func error(_ node: Node?, _ expected: String, _ found: String) -> NodeConfigurationError {
-            NodeConfigurationError(
-                file: file, line: node?.mark?.line ?? 0, column: node?.mark?.column ?? 0,
-                expected: expected, found: found)
+    private static func endpoint(
+        _ node: Node, _ reader: StrictYAML
+    ) throws(ConfigurationError) -> (String, UInt16) {
+        let parts = (node.string ?? "").split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, !parts[0].isEmpty, let port = UInt16(parts[1]) else {
+            throw reader.error(
+                node, "an address and port such as 127.0.0.1:7400", reader.text(node))
         }
-
-        func document(_ text: String) throws(NodeConfigurationError) -> Node {
-            guard text.utf8.count <= 65_536 else {
-                throw error(nil, "at most 65536 bytes", "\(text.utf8.count)")
-            }
-            do {
-                guard let node = try compose(yaml: text) else {
-                    throw error(nil, "a mapping of settings", "an empty file")
-                }
-                return node
-            } catch let problem as NodeConfigurationError {
-                throw problem
-            } catch let problem as YamlError {
-                throw error(nil, "YAML", "\(problem)")
-            } catch {
-                throw self.error(nil, "YAML", "\(error)")
-            }
-        }
-
-        func text(_ node: Node) -> String { node.string.map { "'\($0)'" } ?? "a collection" }
-
-        func mapping(
-            _ node: Node, _ expected: String
-        ) throws(NodeConfigurationError) -> [(key: Node, name: String, value: Node)] {
-            guard let mapping = node.mapping else { throw error(node, expected, text(node)) }
-            var result: [(key: Node, name: String, value: Node)] = []
-            for (key, value) in mapping {
-                guard let name = key.string else { throw error(key, "a word", "a collection") }
-                result.append((key, name, value))
-            }
-            return result
-        }
-
-        func word<Word: RawRepresentable & CaseIterable>(
-            _ node: Node, _ type: Word.Type
-        ) throws(NodeConfigurationError) -> Word where Word.RawValue == String {
-            guard let word = node.string.flatMap(Word.init(rawValue:)) else {
-                let words = Word.allCases.map(\.rawValue).joined(separator: ", ")
-                throw error(node, "one of \(words)", text(node))
-            }
-            return word
-        }
-
-        func integer(
-            _ node: Node, _ range: ClosedRange<UInt64>
-        ) throws(NodeConfigurationError) -> UInt64 {
-            guard let value = node.string.flatMap({ UInt64($0) }), range.contains(value) else {
-                throw error(
-                    node, "an integer from \(range.lowerBound) to \(range.upperBound)", text(node))
-            }
-            return value
-        }
-
-        func number(
-            _ node: Node, _ range: ClosedRange<Double>
-        ) throws(NodeConfigurationError) -> Double {
-            guard let value = node.string.flatMap({ Double($0) }), range.contains(value) else {
-                throw error(
-                    node, "a number from \(range.lowerBound) to \(range.upperBound)", text(node))
-            }
-            return value
-        }
-
-        func endpoint(_ node: Node) throws(NodeConfigurationError) -> (String, UInt16) {
-            let parts = (node.string ?? "").split(separator: ":", omittingEmptySubsequences: false)
-            guard parts.count == 2, !parts[0].isEmpty, let port = UInt16(parts[1]) else {
-                throw error(node, "an address and port such as 127.0.0.1:7400", text(node))
-            }
-            return (String(parts[0]), port)
-        }
+        return (String(parts[0]), port)
     }
 }

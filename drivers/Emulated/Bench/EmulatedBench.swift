@@ -29,6 +29,14 @@ public enum BenchConnection {
     case digitalIO(pins: [Int: GPIOLineID])
 }
 
+/// How an instrument with a serial port reaches its host.
+public enum SerialCable: Hashable, Sendable {
+    /// Behind the USB bridge that its profile names, on the bus of the bench.
+    case usb
+    /// On a line of its own, for a pseudo-terminal or a TCP port.
+    case line
+}
+
 /// One emulated instrument of a bench.
 public struct BenchEntry {
     /// The profile that describes it.
@@ -47,11 +55,14 @@ public struct BenchEntry {
     /// Whether it is a bare chip that waits for firmware each time it gets power (`FX2Chip`). Else its
     /// firmware is in a boot memory.
     public var startsCold: Bool
+    /// How it reaches its host, when it has a serial port.
+    public var cable: SerialCable
 
     /// An instrument of the model in `profile`.
     public init(
         profile: DeviceProfile, serial: String, connection: BenchConnection, path: String? = nil,
-        speed: USBSpeed = .high, addresses: [UInt8] = [], startsCold: Bool = false
+        speed: USBSpeed = .high, addresses: [UInt8] = [], startsCold: Bool = false,
+        cable: SerialCable = .usb
     ) {
         self.profile = profile
         self.serial = serial
@@ -60,6 +71,7 @@ public struct BenchEntry {
         self.speed = speed
         self.addresses = addresses
         self.startsCold = startsCold
+        self.cable = cable
     }
 }
 
@@ -92,6 +104,7 @@ public final class EmulatedBench: @unchecked Sendable {
     /// Whether profiles with guesses are refused.
     public let isCertified: Bool
     private var plugs: [String: Plug] = [:]
+    private var ports: [String: EmulatedSerialPort] = [:]
     private var modules: [String: any FaultTarget] = [:]
     private var wires: [String: [GPIOLineID]] = [:]
     private var nextPort = 1
@@ -143,6 +156,12 @@ public final class EmulatedBench: @unchecked Sendable {
             let factory = BuiltInModels.factories.first(where: { $0.models(entry.profile) })
         else { throw MissingProfileField(profile: entry.profile.id, path: "an emulated model") }
         switch try factory.make(entry, context: context, gpio: gpio) {
+        case .serial(let device) where entry.cable == .line:
+            // A communications-class port has no line whose rate could pace it.
+            let isVirtual = entry.profile.identity.transport == .usbCDCACM
+            ports[entry.serial] = EmulatedSerialPort(
+                context: context, device: device,
+                baud: isVirtual ? nil : entry.profile.serialPort?.baud)
         case .serial(let device): try attach(device, entry)
         case .usb(let function):
             attach(
@@ -187,18 +206,26 @@ public final class EmulatedBench: @unchecked Sendable {
     }
 
     /// Plugs the instrument with `serial` back into its port. Returns false for an instrument that
-    /// is not on USB.
+    /// is neither on USB nor on a serial line.
     @discardableResult
     public func plugIn(_ serial: String) -> Bool {
+        if let port = ports[serial] {
+            port.plugIn()
+            return true
+        }
         guard let plug = plugs[serial] else { return false }
         usb.attach(plug.function, path: plug.path, speed: plug.speed)
         return true
     }
 
-    /// Pulls the plug of the instrument with `serial`. Returns false for an instrument that is not
-    /// on USB.
+    /// Pulls the plug of the instrument with `serial`. Returns false for an instrument that is
+    /// neither on USB nor on a serial line.
     @discardableResult
     public func unplug(_ serial: String) -> Bool {
+        if let port = ports[serial] {
+            port.unplug()
+            return true
+        }
         guard let plug = plugs[serial] else { return false }
         usb.detach(path: plug.path)
         return true
@@ -206,6 +233,23 @@ public final class EmulatedBench: @unchecked Sendable {
 
     /// The USB port of the instrument with `serial`.
     public func usbPath(of serial: String) -> String? { plugs[serial]?.path }
+
+    /// The line of the instrument with `serial`, if that is how it reaches its host.
+    public func serialPort(of serial: String) -> EmulatedSerialPort? { ports[serial] }
+
+    /// Whether there is an instrument with this serial number or name.
+    public func contains(_ serial: String) -> Bool {
+        plugs[serial] != nil || ports[serial] != nil || modules[serial] != nil
+    }
+
+    /// Lets the instruments catch up with the present, also those that nobody asks anything.
+    ///
+    /// Without it an instrument that was idle for an hour lives through that hour at the next
+    /// question, longer than its host waits. Fronts call it now and then.
+    public func keepPace() {
+        usb.keepPace()
+        for name in ports.keys.sorted() { ports[name]?.keepPace() }
+    }
 
     /// The detector module named `serial`, for its fault and interlock lines.
     public func gatedDetector(_ serial: String) -> GatedDetectorModule? {
@@ -217,6 +261,7 @@ public final class EmulatedBench: @unchecked Sendable {
     @discardableResult
     public func inject(_ fault: EmulatedFault, into serial: String) -> Bool {
         if let path = plugs[serial]?.path { return usb.inject(fault, path: path) }
+        if let port = ports[serial] { return port.inject(fault) }
         guard let module = modules[serial] else { return false }
         if context.exclusively({ module.inject(fault, at: context.now) }) { return true }
         return injectIntoLines(fault, of: serial)
@@ -242,7 +287,7 @@ public final class EmulatedBench: @unchecked Sendable {
     public func schedule(_ faults: [PlannedFault]) -> [PlannedFault] {
         var unknown: [PlannedFault] = []
         for planned in faults {
-            if plugs[planned.device] != nil || modules[planned.device] != nil {
+            if contains(planned.device) {
                 context.reactor.schedule(at: planned.time) { [weak self] in
                     self?.inject(planned.fault, into: planned.device)
                 }

@@ -10,7 +10,8 @@ public struct EmulatedFault: Hashable, Sendable {
     public var endpoint: UInt8?
     /// How long it lasts; nil for faults that happen once or stay until they are cleared.
     public var duration: Duration?
-    /// The line, bit or byte count concerned, where the kind of fault has one.
+    /// The line, bit or byte count concerned, the nanoseconds of a clock step, the amplitude of an
+    /// oscillating motion in encoder counts; where the kind of fault has one.
     public var detail: Int?
 
     /// A fault.
@@ -22,6 +23,14 @@ public struct EmulatedFault: Hashable, Sendable {
         self.endpoint = endpoint
         self.duration = duration
         self.detail = detail
+    }
+}
+
+extension EmulatedFault {
+    /// How far a clock step goes: `detail` nanoseconds ahead, by default a millisecond, at most
+    /// ten seconds.
+    var clockStep: Picoseconds {
+        Picoseconds(Int64(min(10_000_000_000, max(1, (detail ?? 1_000_000).magnitude))) * 1000)
     }
 }
 

@@ -44,6 +44,27 @@ public final class EmulatedSerialPort: SerialPort, @unchecked Sendable {
         }
     }
 
+    /// Pulls the cable; pending reads end with `closed`, and so does everything until `plugIn`.
+    public func unplug() { context.exclusively { shut() } }
+
+    /// Connects the cable again. What was on the line is gone.
+    public func plugIn() {
+        context.exclusively {
+            guard isClosed else { return }
+            isClosed = false
+            line.advance(to: context.now)
+            line.discardToHost()
+            line.discardToDevice()
+            service()
+        }
+    }
+
+    /// Whether the cable is connected.
+    public var isPluggedIn: Bool { context.exclusively { !isClosed } }
+
+    /// Lets the instrument catch up with the present.
+    public func keepPace() { context.exclusively { service() } }
+
     /// Between 1 and `count` bytes, as soon as any are there.
     public func read(upTo count: Int, timeout: Duration) async throws(ByteStreamError) -> [UInt8] {
         let id = context.exclusively {

@@ -110,6 +110,13 @@ public final class EmulatedUSBHost: USBHost, @unchecked Sendable {
         }
     }
 
+    /// Lets every device catch up with the present.
+    public func keepPace() {
+        context.exclusively {
+            for slot in slots { slot.service() }
+        }
+    }
+
     /// A device that restarts leaves the bus and comes back.
     private func restart(_ slot: USBSlot) { leave(slot, for: Self.restartTime) }
 

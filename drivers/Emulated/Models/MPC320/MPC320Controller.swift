@@ -327,11 +327,13 @@ public final class MPC320Controller: EmulatedSerialDevice, @unchecked Sendable {
         advance(to: now)
         switch fault.kind {
         case .stuckMotion: drive.isStuck = true
+        case .oscillatingMotion: drive.hunting = Double(max(1, abs(fault.detail ?? 8) % 200))
         case .wrongFirmware: reportsWrongFirmware = true
         case .ignoredCommand: commandsToIgnore += fault.detail ?? 1
         case .reboot:
             drive.stopAll()
             drive.isStuck = false
+            drive.hunting = nil
             _ = drive.enable(mask: 0)
             parameters = savedParameters
             updates = nil

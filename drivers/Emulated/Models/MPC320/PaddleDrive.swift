@@ -34,6 +34,8 @@ struct PaddleDrive {
         var waypoints: [Double]
         /// Counts per second.
         var speed: Double
+        /// Where it should stand, once the paddle hunts around that.
+        var goal: Double?
     }
 
     /// The mount is turned at least this often while it moves.
@@ -53,6 +55,9 @@ struct PaddleDrive {
     private(set) var paddles: [Paddle]
     /// Whether motions never end.
     var isStuck = false
+    /// How far a paddle swings to either side of its target, in counts, without ever coming to
+    /// rest; nil for a sound drive.
+    var hunting: Double?
 
     init(
         plates: any RotatableWaveplates, count: Int, travel: Double, radiansPerCount: Double,
@@ -142,6 +147,9 @@ struct PaddleDrive {
                 turn(paddle, at: clock)
                 if queue[0].waypoints.count > 1 {
                     queue[0].waypoints.removeFirst()
+                } else if let hunting {
+                    // The controller overshoots to the other side of where it should stand.
+                    swing(past: motion.goal ?? target, by: hunting)
                 } else {
                     if motion.purpose == .home { paddles[paddle].isHomed = true }
                     arrivals.append(
@@ -159,6 +167,16 @@ struct PaddleDrive {
         }
         clock = max(clock, time)
         return arrivals
+    }
+
+    /// Sends the paddle that moves to the other side of `goal`.
+    private mutating func swing(past goal: Double, by amplitude: Double) {
+        let isAbove = queue[0].waypoints[0] > goal
+        let side = goal + (isAbove ? -amplitude : amplitude)
+        // At an end of travel it comes back to the goal instead.
+        let reached = max(0, min(travel, side))
+        queue[0].goal = goal
+        queue[0].waypoints = [reached == queue[0].waypoints[0] ? goal : reached]
     }
 
     /// When `advance` should be called again while something moves.

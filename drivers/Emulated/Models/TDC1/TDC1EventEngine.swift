@@ -33,6 +33,8 @@ struct TDC1EventEngine {
     private var buffer: [UInt8] = []
     private var committed = 0
     private var clockStop: (reading: Int64, until: Picoseconds)?
+    /// How far the counter has jumped ahead, in picoseconds.
+    private var clockStep: Int64 = 0
     private var lossUntil = Picoseconds(.min)
     private var slipPending = false
 
@@ -134,9 +136,15 @@ struct TDC1EventEngine {
 
     // MARK: - Events
 
+    /// Lets the counter jump ahead at `time`.
+    mutating func stepClock(by step: Picoseconds, at time: Picoseconds) {
+        pull(through: time)
+        clockStep += step.rawValue
+    }
+
     private func reading(at time: Picoseconds) -> Int64 {
         if let clockStop, time < clockStop.until { return clockStop.reading }
-        return oscillator.reading(at: time).rawValue
+        return oscillator.reading(at: time).rawValue + clockStep
     }
 
     private func ticks(at time: Picoseconds) -> UInt64 {

@@ -214,6 +214,7 @@ public final class TDC1Unit: EmulatedSerialDevice, @unchecked Sendable {
         case .overflow: engine.forceOverflow(until: end)
         case .stuckBit: engine.stuckBits = 1 << UInt32((fault.detail ?? 5) & 31)
         case .clockLoss: engine.stopClock(at: time, until: end)
+        case .clockStep: engine.stepClock(by: fault.clockStep, at: time)
         case .wrongFirmware: identity = "TDC0 emulated"
         case .ignoredCommand: commandsToIgnore += fault.detail ?? 1
         case .reboot: powerUp()

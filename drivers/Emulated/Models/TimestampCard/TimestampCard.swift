@@ -320,6 +320,8 @@ public final class TimestampCard: EmulatedUSBFunction, @unchecked Sendable {
         case .overflow: path.forceOverflow(until: end)
         case .stuckBit: path.stuckBits = 1 << UInt64((fault.detail ?? 9) & 63)
         case .clockLoss: path.stopClock(at: context.benchTime(at: now), until: end)
+        case .clockStep:
+            path.stepClock(by: fault.clockStep, at: context.benchTime(at: now))
         case .ignoredCommand: commandsToIgnore += fault.detail ?? 1
         case .wrongFirmware:
             descriptors.full.device[13] = 0x01

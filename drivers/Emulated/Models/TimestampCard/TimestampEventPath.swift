@@ -44,6 +44,8 @@ struct TimestampEventPath {
     private var counterOrigin: Int64 = 0
     private var lossUntil = Picoseconds(.min)
     private var clockStop: (reading: Int64, until: Picoseconds)?
+    /// How far the counter has jumped ahead, in picoseconds.
+    private var clockStep: Int64 = 0
 
     /// Records per packet at the present speed.
     var recordsPerPacket = 64
@@ -131,9 +133,15 @@ struct TimestampEventPath {
 
     // MARK: - Time
 
+    /// Lets the counter jump ahead at `time`.
+    mutating func stepClock(by step: Picoseconds, at time: Picoseconds) {
+        pull(through: time)
+        clockStep += step.rawValue
+    }
+
     private func reading(at time: Picoseconds) -> Int64 {
         if let clockStop, time < clockStop.until { return clockStop.reading }
-        return oscillator.reading(at: time).rawValue
+        return oscillator.reading(at: time).rawValue + clockStep
     }
 
     /// Lets all pulses up to `time` arrive.
