@@ -118,7 +118,7 @@ let package = Package(
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "LinuxIO", "DeviceProfiles",
                 "FirmwareProfiles", "Instruments", "OpticalBench", "Emulated", "Registry",
-                "LinkService", "CSystemShims",
+                "LinkService", "CSystemShims", "TimeTaggers",
             ],
             path: "Tests/KernelStage/Guest"),
         .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),

@@ -1,6 +1,7 @@
 import DeviceProfiles
 import Emulated
 import HostIO
+import Instruments
 import LinkService
 import LinuxIO
 import OpticalBench
@@ -26,6 +27,22 @@ final class RoundRobinPulses: TaggerInputs {
     }
 }
 
+/// One instrument of the bench: what it is, and what is to be known about it.
+struct BenchUnit {
+    /// Its serial number, or its name where the model has none.
+    let serial: String
+    /// The identifier of its profile.
+    let profile: String
+    /// The addresses of the units on its line.
+    var addresses: [UInt8] = []
+    /// Whether the operator has to declare its port, because the adapter tells nothing.
+    var isDeclared = false
+    /// Whether it waits for firmware at first.
+    var startsCold = false
+    /// The kernel driver that takes it and does not make a serial port of it.
+    var kernelDriver: String?
+}
+
 /// The USB instruments of a BB84 bench, on emulated ports that this machine's virtual host
 /// controller mirrors.
 final class USBBench {
@@ -34,22 +51,76 @@ final class USBBench {
     static let controller = "38000001"
     static let detectors = ["SPD-0001", "SPD-0002"]
 
+    /// The instruments of the link, which have checks of their own.
+    static let link =
+        [
+            BenchUnit(serial: card, profile: "cqt-timestamp-usb"),
+            BenchUnit(serial: tagger, profile: "s15-tdc1"),
+            BenchUnit(serial: controller, profile: "thorlabs-mpc320"),
+        ] + detectors.map { BenchUnit(serial: $0, profile: "s15-spd") }
+
+    /// Every other kind of instrument, and every other way to be connected: `DeviceChecks`.
+    static let others = [
+        BenchUnit(
+            serial: "002001", profile: "idq-id120", kernelDriver: "usbtmc"),
+        BenchUnit(serial: "P0000001", profile: "thorlabs-pm100d", kernelDriver: "usbtmc"),
+        BenchUnit(serial: "320012345", profile: "labjack-u3"),
+        BenchUnit(serial: "0041BE72", profile: "silabs-cp2112", kernelDriver: "usbhid"),
+        BenchUnit(serial: "timetag-1", profile: "umass-timetag-fpga", startsCold: true),
+        BenchUnit(serial: "75330303035351F0A020", profile: "tapr-ticc-2020", isDeclared: true),
+        BenchUnit(
+            serial: "DK0ELL14", profile: "thorlabs-ell14", addresses: [2, 3, 8], isDeclared: true),
+        BenchUnit(serial: "DD100-0001", profile: "oz-dd-100-mc", isDeclared: true),
+        BenchUnit(serial: "MTD-0001", profile: "thorlabs-mtd415t", isDeclared: true),
+        BenchUnit(serial: "PSD-0001", profile: "mpd-psd", isDeclared: true),
+    ]
+
+    /// All of them, in the order of their ports.
+    static let units = link + others
+
+    /// What the operator has declared.
+    static let wiring = BenchWiring(
+        serial: units.filter(\.isDeclared).map {
+            SerialWiring(
+                name: $0.serial, profile: $0.profile, location: .adapter(serial: $0.serial),
+                addresses: $0.addresses)
+        })
+
     /// The distance of the pulses at the time stamp card.
     static let cardPeriod = Picoseconds(20_000_000)
     /// The distance of the pulses at the TDC1.
     static let taggerPeriod = Picoseconds(500_000_000)
+    /// The distance of the pulses at the first input of the FPGA tagger.
+    static let timetagPeriod = Picoseconds(250_000_000)
+    /// The distance of the pulses at the first input of the TICC, which prints a line for each.
+    static let counterPeriod = Picoseconds(20_000_000_000)
 
     let bench: EmulatedBench
     let service: USBIPService
     private let catalog: ProfileCatalog
     private var plates = RecordingWaveplates(plateCount: 3)
+    private var mounts = RecordingWaveplates(plateCount: 3)
+    private let terminals = LoopedTerminals()
+
+    /// The chip on the bench that the pins of the CP2112 are wired to.
+    private static let pinChip = "bench pins"
 
     init(catalog: ProfileCatalog, reactor: EpollReactor) throws {
         self.catalog = catalog
         bench = EmulatedBench(reactor: reactor, seed: 11)
         service = USBIPService(bench: bench, reactor: reactor)
-        for serial in [Self.card, Self.tagger, Self.controller] + Self.detectors {
-            try bench.add(try entry(serial))
+        bench.gpio.addChip(Self.pinChip, label: "bench", lineNames: ["pin 0", "pin 1"])
+        for unit in Self.units { try bench.add(try entry(unit)) }
+        Self.keepPace(bench, on: reactor)
+    }
+
+    /// Lets instruments that nobody asks anything live on, so that their idle time is not made up for
+    /// while a client waits.
+    private static func keepPace(_ bench: EmulatedBench, on reactor: EpollReactor) {
+        reactor.schedule(at: reactor.now + .milliseconds(20)) { [weak bench] in
+            guard let bench else { return }
+            bench.keepPace()
+            keepPace(bench, on: reactor)
         }
     }
 
@@ -65,7 +136,10 @@ final class USBBench {
 
     /// Plugs an instrument in again where it was; it has been without power.
     func plugIn(_ serial: String) throws {
-        var entry = try entry(serial)
+        guard let unit = Self.units.first(where: { $0.serial == serial }) else {
+            throw CheckFailure("no instrument \(serial) on the bench")
+        }
+        var entry = try entry(unit)
         entry.path = bench.usbPath(of: serial)
         try bench.add(entry)
     }
@@ -75,43 +149,65 @@ final class USBBench {
         if let path = bench.usbPath(of: serial) { bench.usb.inject(fault, path: path) }
     }
 
+    // MARK: - What is true
+
     /// Where the paddles of the polarization controller really are, in degrees.
     var paddles: [Double] { bench.context.exclusively { plates.angles.map(\.degrees) } }
 
-    private func entry(_ serial: String) throws -> BenchEntry {
-        let (id, connection): (String, BenchConnection) =
-            switch serial {
-            case Self.card:
-                (
-                    "cqt-timestamp-usb",
-                    .timeTagger(
-                        inputs: RoundRobinPulses(period: Self.cardPeriod),
-                        oscillator: ConstantOscillator())
-                )
-            case Self.tagger:
-                (
-                    "s15-tdc1",
-                    .timeTagger(
-                        inputs: RoundRobinPulses(period: Self.taggerPeriod),
-                        oscillator: ConstantOscillator())
-                )
-            case Self.controller:
-                ("thorlabs-mpc320", .polarizationController(newPlates()))
-            default:
-                (
-                    "s15-spd",
-                    .detector(
-                        SimpleDetector(
-                            breakdown: Volts(100), rate: Hertz(1000),
-                            generator: bench.context.generator(serial)))
-                )
-            }
-        guard let profile = catalog[id] else { throw CheckFailure("no profile \(id)") }
-        return BenchEntry(profile: profile, serial: serial, connection: connection)
+    /// Where the rotation mounts really are, in degrees.
+    var mountAngles: [Double] { bench.context.exclusively { mounts.angles.map(\.degrees) } }
+
+    /// The voltage at an output of the U3, which a wire leads to the input of the same number.
+    func terminal(_ number: Int) -> Volts {
+        let now = bench.context.benchTime(at: bench.context.now)
+        return bench.context.exclusively { terminals.voltage(input: number, at: now) }
     }
 
-    private func newPlates() -> RecordingWaveplates {
-        plates = RecordingWaveplates(plateCount: 3)
-        return plates
+    /// A wired pin of the CP2112, as the bench sees it.
+    func pin(_ number: Int) -> GPIOLineID {
+        GPIOLineID(chip: Self.pinChip, offset: UInt32(number))
+    }
+
+    // MARK: - What is connected
+
+    private func entry(_ unit: BenchUnit) throws -> BenchEntry {
+        guard let profile = catalog[unit.profile] else {
+            throw CheckFailure("no profile \(unit.profile)")
+        }
+        return BenchEntry(
+            profile: profile, serial: unit.serial, connection: try connection(unit, profile),
+            addresses: unit.addresses, startsCold: unit.startsCold)
+    }
+
+    private func connection(
+        _ unit: BenchUnit, _ profile: DeviceProfile
+    ) throws -> BenchConnection {
+        let inputs: (any TaggerInputs)? =
+            switch profile.id {
+            case "cqt-timestamp-usb": RoundRobinPulses(period: Self.cardPeriod)
+            case "s15-tdc1": RoundRobinPulses(period: Self.taggerPeriod)
+            case "umass-timetag-fpga": PeriodicPulses(period: Self.timetagPeriod)
+            case "tapr-ticc-2020": PeriodicPulses(period: Self.counterPeriod)
+            default: nil
+            }
+        switch profile.id {
+        case "thorlabs-mpc320":
+            plates = RecordingWaveplates(plateCount: 3)
+            return .polarizationController(plates)
+        case "thorlabs-ell14":
+            mounts = RecordingWaveplates(plateCount: unit.addresses.count)
+            return .polarizationController(mounts)
+        case "s15-spd":
+            return .detector(
+                SimpleDetector(
+                    breakdown: Volts(100), rate: Hertz(1000),
+                    generator: bench.context.generator(unit.serial)))
+        case "labjack-u3": return .analogIO(terminals)
+        case "silabs-cp2112": return .digitalIO(pins: [0: pin(0), 1: pin(1)])
+        default:
+            return try .standIn(
+                for: profile, name: unit.serial, context: bench.context, gpio: bench.gpio,
+                inputs: inputs)
+        }
     }
 }

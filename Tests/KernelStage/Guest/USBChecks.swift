@@ -40,11 +40,15 @@ struct USBChecks {
         await checklist.check("detector modules on cdc_acm") { try await detectorModules() }
         await checklist.check("paddles on ftdi_sio") { try await paddles(on: ports) }
         await checklist.check("paddles without kernel driver") { try await withoutKernelDriver() }
+        await DeviceChecks(usb: self).run()
         await FaultChecks(usb: self).run()
         service.stop()
         await mirror.value
         await checklist.check("end of the service") {
-            try await wait("every device leaves") { try await present().isEmpty }
+            // What the operator has declared stays in the list.
+            try await wait("every device leaves") {
+                try await present().allSatisfy { $0.availability.name == "absent" }
+            }
             return "no device left"
         }
     }
@@ -53,7 +57,7 @@ struct USBChecks {
 
     /// The instruments of the bench that are found, by serial number or profile.
     func present() async throws -> [DiscoveredDevice] {
-        try await registry.discover(on: ports, catalog: catalog)
+        try await registry.discover(on: ports, catalog: catalog, wiring: USBBench.wiring)
     }
 
     /// Waits until `condition` holds, in the guest's time.
@@ -64,7 +68,8 @@ struct USBChecks {
         let deadline = reactor.now + limit
         while !(try await condition()) {
             guard reactor.now < deadline else { throw CheckFailure("not within \(limit): \(what)") }
-            try await reactor.sleep(for: .milliseconds(10))
+            // To list fifteen devices takes the guest longer than this.
+            try await reactor.sleep(for: .milliseconds(50))
         }
     }
 
@@ -82,36 +87,61 @@ struct USBChecks {
 
     func open(_ profile: String, serial: String = "") async throws -> OpenableInstrument {
         let device = try await find(profile, serial: serial)
-        let made = try registry.make(device, catalog: catalog, ports: ports)
+        let made = try make(device)
         try await made.instrument.open()
         return made
     }
 
-    /// Five devices, each where its kernel driver puts it.
+    /// The driver of an instrument that was found.
+    func make(_ device: DiscoveredDevice) throws -> OpenableInstrument {
+        try registry.make(device, catalog: catalog, ports: ports, wiring: USBBench.wiring)
+    }
+
+    /// What discovery says, in the order of the alphabet: each device where its kernel driver puts
+    /// it, and what keeps a program from using it.
+    private static let everything = [
+        "- usb: awaiting_firmware",
+        "cqt-timestamp-usb xx usb: ready",
+        "idq-id120 002001 usb: claimed_by_kernel_driver",
+        "labjack-u3 usb: ready",
+        "mpd-psd PSD-0001 line: ready",
+        "oz-dd-100-mc DD100-0001 line: ready",
+        "s15-spd SPD-0001 serial:/dev/ttyACM ready",
+        "s15-spd SPD-0002 serial:/dev/ttyACM ready",
+        "s15-tdc1 TDC1-0019 serial:/dev/ttyACM ready",
+        "silabs-cp2112 0041BE72 usb: claimed_by_kernel_driver",
+        "tapr-ticc-2020 75330303035351F0A020 line: ready",
+        "thorlabs-ell14 DK0ELL14 line: ready",
+        "thorlabs-mpc320 38000001 serial:/dev/ttyUSB ready",
+        "thorlabs-mtd415t MTD-0001 line: ready",
+        "thorlabs-pm100d P0000001 usb: claimed_by_kernel_driver",
+    ]
+
+    private static func line(_ device: DiscoveredDevice) -> String {
+        var words = [device.profile ?? "-"]
+        if !device.serial.isEmpty { words.append(device.serial) }
+        switch device.address {
+        case .serialLine: words.append("line:")
+        default: words.append(String(device.address.description.prefix { !$0.isNumber }))
+        }
+        return (words + [device.availability.name]).joined(separator: " ")
+    }
+
     private func enumeration() async throws -> String {
-        try await wait("five instruments that can be used") {
-            let found = try await present()
-            return found.count == 5 && found.allSatisfy { $0.availability == .ready }
-        }
-        let found = try await present()
-        let lines = found.map { device in
-            let kind = device.address.description.prefix { !$0.isNumber }
-            return "\(device.profile ?? "-") \(device.serial) \(kind)"
-        }
-        try requireEqual(
-            lines.sorted(),
-            [
-                "cqt-timestamp-usb xx usb:", "s15-spd SPD-0001 serial:/dev/ttyACM",
-                "s15-spd SPD-0002 serial:/dev/ttyACM", "s15-tdc1 TDC1-0019 serial:/dev/ttyACM",
-                "thorlabs-mpc320 38000001 serial:/dev/ttyUSB",
-            ], "instruments")
-        return found.map { "\($0.address)" }.joined(separator: ", ")
+        var lines: [String] = []
+        let deadline = reactor.now + .seconds(20)
+        repeat {
+            try await reactor.sleep(for: .milliseconds(100))
+            lines = try await present().map(Self.line).sorted()
+        } while lines != Self.everything && reactor.now < deadline
+        try requireEqual(lines, Self.everything, "instruments")
+        return "\(lines.count) instruments"
     }
 
     private func serialPorts() async throws -> String {
         let listed = await ports.serial?.ports() ?? []
         let usb = listed.filter { $0.vendorID != nil }
-        try requireEqual(usb.count, 4, "serial ports with a USB device behind them")
+        try requireEqual(usb.count, 9, "serial ports with a USB device behind them")
         let paddles = usb.first { $0.serial == USBBench.controller }
         try requireEqual(paddles?.vendorID, 0x0403, "vendor of the paddle controller")
         try requireEqual(paddles?.productID, 0xFAF0, "product of the paddle controller")
@@ -261,12 +291,14 @@ struct USBChecks {
             throw CheckFailure(
                 "claiming a held interface: expected busy, found \(error?.code ?? "none")")
         }
+        guard let node = await ports.serial?.ports().first(where: { $0.serial == held.serial })
+        else { throw CheckFailure("no tty of the paddle controller") }
         let interface = "\(summary.id.path):1.0"
         try Self.write(interface, to: "/sys/bus/usb/drivers/ftdi_sio/unbind")
-        try await wait("the tty goes") { access("/dev/ttyUSB0", F_OK) != 0 }
+        try await wait("the tty goes") { access(node.path, F_OK) != 0 }
         let detail = try await paddles(on: usbOnly)
         try Self.write(interface, to: "/sys/bus/usb/drivers/ftdi_sio/bind")
-        try await wait("the tty comes back") { access("/dev/ttyUSB0", F_OK) == 0 }
+        try await wait("the tty comes back") { access(node.path, F_OK) == 0 }
         return "\(error?.code ?? ""), then \(detail)"
     }
 

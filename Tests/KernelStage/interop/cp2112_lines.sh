@@ -4,10 +4,14 @@ cp2112=$(gpiodetect | sed -n 's/^\(gpiochip[0-9]*\) \[cp2112_gpio\] (8 lines)$/\
 cp2112_found() { test -n "$cp2112" && echo "$cp2112"; }
 cp2112_info() { test "$(gpioinfo "$cp2112" | grep -c 'line ')" = 8 && echo 8 lines; }
 cp2112_inputs() { levels=$(gpioget "$cp2112" 0 1 2) && echo "$levels" && test "$levels" = "0 0 1"; }
-# A line that is set is read back while it is held.
+# While a line is held the kernel shows it as an output; then it can be read again.
 cp2112_output() {
-    gpioset --mode=time --usec=300000 "$cp2112" 0=1 || return 1
-    gpioset --mode=exit "$cp2112" 0=0
+    gpioset --mode=time --usec=300000 "$cp2112" 0=1 &
+    usleep 150000
+    gpioinfo "$cp2112" | grep 'line *0:' >/tmp/held
+    wait $! || return 1
+    grep -q 'gpioset.*output' /tmp/held || { cat /tmp/held; return 1; }
+    levels=$(gpioget "$cp2112" 0 2) && echo "held, then $levels" && test "$levels" = "0 1"
 }
 # No device answers on its bus: the kernel's driver must say so and not hang.
 cp2112_bus() { ls -d /sys/bus/hid/drivers/cp2112/*:10C4:EA90.*/i2c-* && dmesg | grep 'Part Number: 0x0C Device Version: 0x02'; }

@@ -6,8 +6,10 @@ from serial.tools import list_ports
 
 checks = Checks(f"pyserial {serial.__version__}")
 ports = {port.serial_number: port for port in list_ports.comports() if port.vid is not None}
-checks.expect(
-    "serial numbers", sorted(ports) == ["38000001", "SPD-0001", "SPD-0002", "TDC1-0019"], ports)
+expected = [
+    "38000001", "75330303035351F0A020", "DD100-0001", "DK0ELL14", "MTD-0001", "PSD-0001",
+    "SPD-0001", "SPD-0002", "TDC1-0019"]
+checks.expect("serial numbers", sorted(ports) == expected, ports)
 
 tagger = ports["TDC1-0019"]
 checks.expect("maker", tagger.manufacturer == "S-Fifteen Instruments", tagger.manufacturer)
