@@ -22,7 +22,7 @@ struct ProfileCatalogTests {
         #expect(
             catalog.profiles(of: .timeTagger).map(\.id) == [
                 "acme-tt2", "cqt-timestamp-usb", "s15-tdc1", "tapr-ticc-2017", "tapr-ticc-2020",
-                "tapr-ticc-2025",
+                "tapr-ticc-2025", "umass-timetag-fpga",
             ])
     }
 

@@ -176,10 +176,11 @@ struct ProfileErrorTests {
                 + "found 2 of them"),
         Mistake(
             "unit: events_per_second", "unit: furlongs",
-            "51:34: limits.rate.unit: expected one of none, counts, codes, percent, degrees, "
-                + "degrees_per_second, radians, volts, millivolts, milliamperes, celsius, hertz, "
-                + "events_per_second, picoseconds, nanoseconds, microseconds, milliseconds, "
-                + "bytes, records, found the text \"furlongs\""),
+            "51:34: limits.rate.unit: expected one of none, counts, codes, percent, decibels, degrees, "
+                + "degrees_per_second, radians, volts, millivolts, microvolts, milliamperes, "
+                + "celsius, millicelsius, nanometres, watts, hertz, events_per_second, "
+                + "picoseconds, nanoseconds, microseconds, milliseconds, bytes, records, "
+                + "found the text \"furlongs\""),
         Mistake(
             "max: 1e6", "max: .inf",
             "51:23: limits.rate.max: expected a number from -1000000000000000 to "

@@ -25,8 +25,7 @@ struct FaultCampaignTests {
 
     /// Faults of time taggers that the drivers do not notice yet, and so can not mark: a counter
     /// that stands still for a while or jumps, and a time bit that is stuck. The plans leave them out
-    /// until
-    /// the drivers compare the time of the device with the host's.
+    /// until the drivers compare the time of the device with the host's.
     private static let unnoticed: [InjectableFault] = [.clockLoss, .clockStep, .stuckBit]
     /// The CQT card reports an overflow only while it lasts, and is asked every 50 ms.
     private static let shortestOverflow = Duration.milliseconds(60)
@@ -78,20 +77,23 @@ struct FaultCampaignTests {
         let reactor = VirtualReactor()
         try reactor.run {
             let bench = try ContractBench(profile: plan.profile, seed: seed, reactor: reactor)
+            let end = reactor.now + (plan.faults.map(\.after).max() ?? .zero)
             for (after, fault) in plan.faults {
                 reactor.schedule(at: reactor.now + after) {
                     bench.bench.inject(fault, into: bench.name)
                 }
             }
             let finished: Void? = try await within(.seconds(600), reactor) {
-                try await Self.work(bench, plan: "seed \(seed): \(plan)")
+                try await Self.work(bench, until: end, plan: "seed \(seed): \(plan)")
             }
             #expect(finished != nil, "seed \(seed): \(plan): still busy after ten minutes")
         }
     }
 
     /// Opens and uses the instrument while the plan runs, then repairs it and uses it again.
-    private static func work(_ bench: ContractBench, plan: String) async throws {
+    private static func work(
+        _ bench: ContractBench, until planEnd: HostInstant, plan: String
+    ) async throws {
         let exercise = Exercise(reactor: bench.reactor, rounds: 5)
         do {
             let made = try await bench.make()
@@ -107,7 +109,9 @@ struct FaultCampaignTests {
         } catch {
             // Off its bus, or showing another firmware, it can not be found; that is no silence.
         }
-        try? await bench.reactor.sleep(for: .seconds(3))
+        // A fault of the plan must not strike the instrument that was repaired.
+        let wait = max(bench.reactor.now, planEnd) + .seconds(3) - bench.reactor.now
+        try? await bench.reactor.sleep(for: wait)
         try bench.repair()
         let again = try await bench.make()
         do {

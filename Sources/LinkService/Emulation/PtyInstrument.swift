@@ -10,6 +10,13 @@ public struct PtyInstrument: Sendable {
     /// Short names of serial instruments, for people and scripts.
     public static let shortNames: [(name: String, profile: String)] = [
         ("tdc1", "s15-tdc1"), ("mpc320", "thorlabs-mpc320"), ("spd", "s15-spd"),
+        ("lcd", "s15-lcd"), ("epc", "oz-epc-400"), ("dd100", "oz-dd-100-mc"), ("psd", "mpd-psd"),
+        ("mtd415t", "thorlabs-mtd415t"), ("ell14", "thorlabs-ell14"), ("ell3", "thorlabs-ell3"),
+        ("ticc", "tapr-ticc-2020"),
+    ]
+    /// The addresses of the units on a line that several share; other lines have one unit.
+    private static let addresses: [String: [UInt8]] = [
+        "thorlabs-ell14": [2, 3, 8], "thorlabs-ell3": [10],
     ]
 
     private let profile: DeviceProfile
@@ -44,10 +51,14 @@ public struct PtyInstrument: Sendable {
         defer { reactor.stop() }
         let bench = EmulatedBench(reactor: reactor, seed: seed)
         let name = profile.emulation?.serial ?? "unit-1"
+        let addresses = Self.addresses[profile.id] ?? []
         let connection = try BenchConnection.standIn(
-            for: profile, name: name, context: bench.context, gpio: bench.gpio)
+            for: profile, name: name, context: bench.context, gpio: bench.gpio,
+            units: max(1, addresses.count))
         try bench.add(
-            BenchEntry(profile: profile, serial: name, connection: connection, cable: .line))
+            BenchEntry(
+                profile: profile, serial: name, connection: connection, addresses: addresses,
+                cable: .line))
         guard let port = bench.serialPort(of: name) else {
             throw MissingProfileField(profile: profile.id, path: "an emulated serial model")
         }
