@@ -15,6 +15,14 @@ extension Quantity {
     public var description: String { "\(rawValue) \(Self.symbol)" }
     /// Orders by value.
     public static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+    // The defaults of `Comparable` negate `<`, by which a value that is no number would lie inside
+    // every range.
+    /// Orders by value; false when one is no number.
+    public static func <= (left: Self, right: Self) -> Bool { left.rawValue <= right.rawValue }
+    /// Orders by value; false when one is no number.
+    public static func > (left: Self, right: Self) -> Bool { left.rawValue > right.rawValue }
+    /// Orders by value; false when one is no number.
+    public static func >= (left: Self, right: Self) -> Bool { left.rawValue >= right.rawValue }
     /// The sum of two values of one unit.
     public static func + (left: Self, right: Self) -> Self { Self(left.rawValue + right.rawValue) }
     /// The difference of two values of one unit.
