@@ -123,7 +123,9 @@ struct LabJackDriverTests {
     @Test func inputsUseTheConstantsOfTheirRange() throws {
         let bench = try Bench()
         bench.change {
-            let codes = [0: 0x8F20, 5: 0x8F20, 2: 0, 3: 0xFFF0, 6: 0, 7: 0xFFF0]
+            let codes: [UInt8: Int] = [
+                0: 0x8F20, 5: 0x8F20, 2: 0, 3: 0xFFF0, 6: 0, 7: 0xFFF0,
+            ]
             $0.inputCodes.merge(codes) { $1 }
         }
         try bench.reactor.run {

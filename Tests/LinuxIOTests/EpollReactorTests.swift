@@ -48,13 +48,13 @@ struct EpollReactorTests {
         defer { reactor.stop() }
         let listener = try TCPListener(port: 0, reactor: reactor)
         let clients = reactor.start {
-            for _ in 0..<500 {
+            for _ in 0..<50 {
                 let client = try? await TCP.connect(
-                    to: "127.0.0.1", port: listener.port, timeout: .seconds(60), reactor: reactor)
+                    to: "127.0.0.1", port: listener.port, timeout: .seconds(3600), reactor: reactor)
                 await client?.close()
             }
         }
-        for _ in 0..<500 { await (try listener.accept(timeout: .seconds(60))).close() }
+        for _ in 0..<50 { await (try listener.accept(timeout: .seconds(3600))).close() }
         await clients.value
         await #expect(throws: ByteStreamError.timedOut) {
             _ = try await listener.accept(timeout: .milliseconds(1))
