@@ -109,6 +109,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        // Speed (scripts/benchmark-core).
+        .executableTarget(
+            name: "benchmark-core",
+            dependencies: ["Quantities", "LinkTypes", "CKernels", "ProtocolCore"],
+            path: "Benchmarks/Core"),
+
         // Tests.
         .target(
             name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
@@ -137,7 +143,9 @@ let package = Package(
         .testTarget(
             name: "EventPipelineTests",
             dependencies: ["EventPipeline", "LinkTypes", "Quantities", "TestSupport"]),
-        .testTarget(name: "ProtocolCoreTests", dependencies: ["ProtocolCore", "TestSupport"]),
+        .testTarget(
+            name: "ProtocolCoreTests",
+            dependencies: ["ProtocolCore", "CKernels", "LinkTypes", "Quantities", "TestSupport"]),
         .testTarget(
             name: "TimeTaggersTests",
             dependencies: [

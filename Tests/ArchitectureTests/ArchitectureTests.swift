@@ -15,7 +15,7 @@ struct ArchitectureTests {
         "Testing": nil, "XCTest": nil,
         "Glibc": [
             "Quantities", "HostIO", "LinuxIO", "EventPipeline", "Emulated", "LinkService", "berek",
-            "EmbedProfilesTool", "kernel-stage-guest",
+            "EmbedProfilesTool", "kernel-stage-guest", "benchmark-core",
         ],
         "Musl": ["Quantities", "EventPipeline"],
         // The build plugin runs inside SwiftPM and lists a folder; it is no part of the product.
