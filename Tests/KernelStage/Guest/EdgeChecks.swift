@@ -28,9 +28,11 @@ struct EdgeChecks {
         await checklist.check("edges: pulse per second") {
             guard let line = bench.wirings[1].lines[.pulsePerSecond] else { return "" }
             let input = try await host.input(line, options: GPIOLineOptions(consumer: "pps"))
+            let crowd = try Crowd(Self.crowdSize)
+            crowdPulses(crowd)
             var offsets: [Int64] = []
             var previous: GPIOEdge?
-            while offsets.count < 3 {
+            while offsets.count < Self.pulses {
                 let edge = try await input.nextEdge()
                 try require(previous?.isRising != edge.isRising, "edges do not alternate")
                 try require(!edge.lossPossible, "a loss where there is none")
@@ -40,10 +42,26 @@ struct EdgeChecks {
                 offsets.append(time.rawValue % 1_000_000_000_000 / 1000)
             }
             await input.release()
+            crowd.leave()
             try require(
                 offsets.allSatisfy { $0 < 1_000_000 },
                 "pulses are more than 1 ms late: \(offsets) ns after the second")
             return "rising edges \(offsets) ns after the second"
+        }
+    }
+
+    private static let pulses = 3
+    private static let crowdSize = 8
+
+    /// Has other threads at work when each of the next pulses comes, which mark whole seconds of the
+    /// bench.
+    private func crowdPulses(_ crowd: Crowd) {
+        let context = bench.bench.context
+        let second = Int64(1_000_000_000_000)
+        let next = context.benchTime(at: reactor.now).rawValue / second + 1
+        for index in 0..<Int64(Self.pulses) {
+            let pulse = context.hostInstant(at: Picoseconds((next + index) * second))
+            crowd.work(around: pulse)
         }
     }
 

@@ -13,6 +13,7 @@ struct KernelStageGuest {
             let catalog = try FirmwareProfiles.catalog()
             let reactor = try EpollReactor()
             let benchReactor = try EpollReactor()
+            try await benchReactor.becomeHardware()
             let checklist = Checklist(watchdog: try EpollReactor())
             for part in parts {
                 switch part {
