@@ -186,6 +186,34 @@ struct TransferLifetimeTests {
         #expect(usb.log.last == "close")
     }
 
+    /// The device goes while the queue has buffers to submit: each is refused at once, with a transfer
+    /// that an earlier refusal gave back.
+    @Test func aQueueOutlivesRefusedSubmissions() throws {
+        let (usb, reactor, device) = (usb, reactor, makeDevice())
+        try reactor.run {
+            let queue = try device.openQueue(endpoint: 0x82, transferCount: 2, transferSize: 512)
+            try await Self.settle(reactor)
+            usb.submitResult = LIBUSB_ERROR_NO_DEVICE.rawValue
+            for transfer in usb.submitted { usb.complete(transfer, bytes: [1]) }
+            for _ in 0..<2 {
+                let completion = await queue.next()
+                #expect(completion.error == nil)
+                queue.submit(completion.takeBuffer())
+            }
+            for _ in 0..<3 {
+                let completion = await queue.next()
+                #expect(completion.error == .disconnected)
+                queue.submit(completion.takeBuffer())
+            }
+            try await Self.settle(reactor)
+            #expect(!usb.log.contains { $0.hasPrefix("free") }, "the queue keeps its transfers")
+            await device.close()
+        }
+        #expect(usb.log.filter { $0.hasPrefix("alloc") }.count == 2)
+        #expect(usb.log.filter { $0.hasPrefix("free") }.count == 2)
+        #expect(usb.log.last == "close")
+    }
+
     @Test func aLateCompletionAfterQueueShutdownStillFrees() throws {
         let (usb, reactor, device) = (usb, reactor, makeDevice())
         try reactor.run {

@@ -18,14 +18,18 @@ package enum TransferRequest: Sendable {
 /// A transfer that is ours, with no memory attached.
 package struct IdleTransfer: ~Copyable {
     fileprivate let slot: TransferSlot
+    private let ownership: UInt64
 
     /// Allocates a transfer; `nil` when libusb is out of memory.
     package init?(calls: LibUSBCalls) {
         guard let pointer = calls.allocTransfer() else { return nil }
-        slot = TransferSlot(pointer: pointer, calls: calls)
+        self.init(slot: TransferSlot(pointer: pointer, calls: calls))
     }
 
-    fileprivate init(slot: TransferSlot) { self.slot = slot }
+    fileprivate init(slot: TransferSlot) {
+        self.slot = slot
+        ownership = slot.ownership
+    }
 
     /// Hands the transfer and `buffer` to libusb.
     ///
@@ -42,7 +46,8 @@ package struct IdleTransfer: ~Copyable {
         return PendingTransfer(slot: slot)
     }
 
-    deinit { slot.free() }
+    /// Submitting ends this value, too, but the transfer is not its own any more.
+    deinit { slot.free(ownership) }
 }
 
 /// A transfer that is libusb's. Dropping it does not end it: its completion still arrives.
@@ -85,7 +90,7 @@ package final class IdleTransferBox: @unchecked Sendable {
         return IdleTransfer(slot: taken)
     }
 
-    deinit { slot?.free() }
+    deinit { if let slot { slot.free(slot.ownership) } }
 }
 
 /// The one place that touches a `libusb_transfer`. Everything happens on the event thread.
@@ -101,6 +106,10 @@ private final class TransferSlot: @unchecked Sendable {
     private let calls: LibUSBCalls
     private var state = State.idle
     private var buffer: USBBuffer?
+
+    /// Counts submissions. Who had the transfer before one has nothing to free, even when it is idle
+    /// again because libusb refused it: it then belongs to whom the completion gave it.
+    private(set) var ownership: UInt64 = 0
 
     init(pointer: LibUSBCalls.Transfer, calls: LibUSBCalls) {
         self.pointer = pointer
@@ -124,6 +133,7 @@ private final class TransferSlot: @unchecked Sendable {
             Unmanaged<TransferSlot>.fromOpaque(context).takeUnretainedValue().complete()
         }
         self.buffer = consume buffer
+        ownership += 1
         state = .pending(onCompletion: onCompletion)
         let code = calls.submitTransfer(pointer)
         if code != 0 {
@@ -184,13 +194,9 @@ private final class TransferSlot: @unchecked Sendable {
         context.release()
     }
 
-    func free() {
-        switch state {
-        case .idle:
-            state = .freed
-            calls.freeTransfer(pointer)
-        case .pending, .freed:
-            break
-        }
+    func free(_ ownership: UInt64) {
+        guard case .idle = state, ownership == self.ownership else { return }
+        state = .freed
+        calls.freeTransfer(pointer)
     }
 }
