@@ -76,7 +76,11 @@ public enum TCP {
     ) async -> Bool {
         let outcome = AsyncStream<Bool>.makeStream(bufferingPolicy: .bufferingOldest(1))
         do throws(ByteStreamError) {
-            try reactor.watch(descriptor, events: events) { _ in outcome.continuation.yield(true) }
+            // One shot: who waits may run on another thread, and until it does the descriptor stays
+            // ready. The reactor would turn in circles, and on one processor keep that thread off it.
+            try reactor.watch(descriptor, events: events | EPOLLONESHOT.rawValue) { _ in
+                outcome.continuation.yield(true)
+            }
         } catch {
             return false
         }
