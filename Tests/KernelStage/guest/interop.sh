@@ -103,9 +103,11 @@ detach_all() { for port in 00 01 02 03 04 05 06 07 08 09 10 11 12 13 14; do usbi
 check "usbip detach" detach_all
 wait_for "no serial port left" sh -c '! ls /dev/ttyACM* /dev/ttyUSB*'
 kill $server
+
+. /lib/stage/interop/bench_commands.sh
 if [ $checks_failed != 0 ]; then
-    echo "the server said:"
-    cat /tmp/server.log
+    echo "the servers said:"
+    cat /tmp/server.log /tmp/bench.log
     dmesg | tail -n 20
 fi
 
