@@ -26,6 +26,8 @@ public enum DriverErrorCode: String, Hashable, Sendable, CaseIterable {
     case cancelled = "BRK-DRV-011"
     /// A fact about the model is a guess, and guesses are refused.
     case uncertified = "BRK-DRV-012"
+    /// The clock of a time tagger stood still or jumped, or a bit of its counter is stuck.
+    case clockFault = "BRK-DRV-013"
 }
 
 /// A failed operation on an instrument: what was expected, what was found, what to do next.

@@ -10,6 +10,8 @@ public enum LossReason: String, Hashable, Sendable, Codable {
     case hostOverrun
     /// Records were damaged and could not be decoded.
     case corruptRecords
+    /// The instrument's clock stood still or jumped, or its counter is damaged: times are wrong.
+    case clockFault
     /// An actuator was moving, so detections do not belong to a known setting.
     case actuatorMoving
     /// Detections were removed on purpose, such as those within a dead time.

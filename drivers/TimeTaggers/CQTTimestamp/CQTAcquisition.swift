@@ -13,6 +13,7 @@ final class CQTAcquisition {
     var collector: TagCollector
     var decoder: CQTStreamDecoder
     var overflow: OverflowWatch
+    var watch: CounterWatch
     var queue: (any USBInQueue)?
     var outstanding = 0
     var failuresInARow = 0
@@ -31,19 +32,24 @@ final class CQTAcquisition {
     private var anchor: (instant: HostInstant, ticks: UInt64)
 
     /// The card's and the host's clock together are never off by more than this.
-    private static let clockTolerance = 1e-3
+    private static let clockTolerance = CounterWatch.tolerance
+    /// The counter was reset no longer than this before the host knew, which is told on completion.
+    private static let resetDelay = Duration.milliseconds(20)
+    /// How late the host's stack and scheduler hand over a completion in ordinary operation.
+    static let hostDelay = Duration.milliseconds(20)
     /// How late a completion may reach us after the card sent the packet.
     private static let deliveryMargin = Duration.milliseconds(250)
 
     init(
         number: UInt64, blocks: BlockQueue, collector: TagCollector, decoder: CQTStreamDecoder,
-        overflow: OverflowWatch, flush: FlushTiming, reactor: any Reactor
+        overflow: OverflowWatch, watch: CounterWatch, flush: FlushTiming, reactor: any Reactor
     ) {
         self.number = number
         self.blocks = blocks
         self.collector = collector
         self.decoder = decoder
         self.overflow = overflow
+        self.watch = watch
         flushTicks = flush.ticks
         holdTime = flush.longestHold + Self.deliveryMargin
         tickInterval = flush.interval
@@ -58,6 +64,8 @@ final class CQTAcquisition {
     struct FlushTiming {
         var ticks: Int
         var longestHold: Duration
+        /// The greatest age of the last record of a packet when it is sent.
+        var greatestAge: Duration
         var interval: Duration
 
         /// - Parameters:
@@ -74,18 +82,24 @@ final class CQTAcquisition {
             // A trickle of one tag every `patience` periods is never flushed: the packet leaves when
             // it is full.
             longestHold = period * (packetRecords * patience + patience + 1)
+            greatestAge = period * (patience + 1)
             interval = min(max(wanted, .milliseconds(5)), .milliseconds(100))
         }
     }
 
-    func counterReset(at instant: HostInstant) { resetTime = instant }
+    func counterReset(at instant: HostInstant) {
+        resetTime = instant
+        watch.started(at: instant)
+    }
 
     func noteStart(at instant: HostInstant) { anchor = (instant, 0) }
 
     /// The latest time the counter can show at `instant`.
     func latestTick(at instant: HostInstant) -> UInt64 {
+        let delay = Self.resetDelay.wholeNanoseconds
         let elapsed = Double((instant - resetTime).wholeNanoseconds) * (1 + Self.clockTolerance)
-        return UInt64(max(0, elapsed + 2e7) * ticksPerNanosecond)
+        let sinceReset = UInt64(max(0, elapsed + Double(delay)) * ticksPerNanosecond)
+        return min(sinceReset, watch.latestTick(at: instant))
     }
 
     /// Improves the bound of the counter by what has just arrived.

@@ -60,6 +60,10 @@ extension CQTTimestampDriver {
             failure = error
             await stopReading()
         }
+        run.collector.closeLoss(at: run.latestTick(at: reactor.now))
+        if let start = run.watch.suspectSince, run.failure == nil {
+            run.collector.doubt(from: start, to: run.collector.lastTick)
+        }
         deliver(run, completeThrough: run.collector.lastTick)
         run.blocks.finish(run.failure)
         self.run = nil
@@ -99,12 +103,17 @@ extension CQTTimestampDriver {
         let buffered = (record.fifoRecords ?? 0) + 4 * packetRecords
         let limit = summary.speed == .full ? "event_rate_full_speed" : "event_rate"
         let greatestRate = profile.limits[limit]?.max ?? 1e6
+        let overflow = OverflowWatch(
+            records: buffered, greatestRate: greatestRate, start: reactor.now)
         return CQTAcquisition(
             number: runCount, blocks: BlockQueue(on: reactor, instrument: name),
             collector: TagCollector(tickPeriod: tickPeriod, provenance: identity.provenance),
             decoder: CQTStreamDecoder(format: wire.format, channelMap: map),
-            overflow: OverflowWatch(
-                records: buffered, greatestRate: greatestRate, start: reactor.now),
+            overflow: overflow,
+            watch: CounterWatch(
+                tickPeriod: tickPeriod,
+                allowance: flush.greatestAge + overflow.drainTime + CQTAcquisition.hostDelay,
+                start: reactor.now),
             flush: flush, reactor: reactor)
     }
 
@@ -153,7 +162,10 @@ extension CQTTimestampDriver {
     private func pump(_ number: UInt64) async {
         guard let run, run.number == number, let queue = run.queue else { return }
         while run.outstanding > 0 {
-            if await run.blocks.waitForRoom() { run.overflow.heldBack = true }
+            if await run.blocks.waitForRoom() {
+                run.overflow.heldBack = true
+                run.watch.holdBack()
+            }
             run.waitingSince = reactor.now
             let completion = await queue.next()
             run.waitingSince = nil
@@ -167,6 +179,7 @@ extension CQTTimestampDriver {
                         into: &run.collector)
                 }
                 run.noteArrival(at: now)
+                checkCounter(run, at: now)
             }
             if take(completion.error, run) {
                 queue.submit(completion.takeBuffer())
@@ -182,6 +195,21 @@ extension CQTTimestampDriver {
             if run.collector.isFull { deliver(run, completeThrough: promise(run)) }
         }
         run.pumpEnded.wake()
+    }
+
+    /// Ends the acquisition when the counter can not be trusted, and marks since when.
+    private func checkCounter(_ run: CQTAcquisition, at now: HostInstant) {
+        guard run.failure == nil else { return }
+        var fault = run.decoder.fault
+        if fault == nil, run.decoder.rejectedInARow == 0, run.decoder.recordCount > 0 {
+            let compared = run.watch.comparedThrough
+            fault = run.watch.note(ticks: run.collector.lastTick, at: now).map {
+                ($0, run.watch.suspectSince ?? compared)
+            }
+        }
+        guard let fault else { return }
+        run.collector.doubt(from: fault.since, to: run.latestTick(at: now))
+        fail(run, fault.what.driverError(instrument: name))
     }
 
     /// Judges the end of a transfer; true if its buffer is to be used again.

@@ -53,6 +53,9 @@ package struct CQTRecordFormat: Sendable {
     private let lagBelow: UInt64
     private let lagTicks: UInt64
     private let counterMask: UInt64
+    /// Bits of the counter, and its ticks in a second.
+    let counterBits: Int
+    let ticksPerSecond: Double
     /// The record that carries nothing.
     package let void: UInt64?
     /// Bytes of a record.
@@ -81,6 +84,8 @@ package struct CQTRecordFormat: Sendable {
         self.table = table
         lagBelow = UInt64(timeBase.lagCorrection?.below ?? 0)
         lagTicks = UInt64(timeBase.lagCorrection?.addTicks ?? 0)
+        counterBits = timeBase.counterBits
+        ticksPerSecond = 1e12 / timeBase.tick.picoseconds
         counterMask = timeBase.counterBits >= 64 ? .max : 1 << UInt64(timeBase.counterBits) - 1
         guard try profile.requireRecord().bytes == Self.recordBytes else {
             throw MissingProfileField(profile: profile.id, path: "record.bytes: 8")
@@ -100,6 +105,13 @@ package struct CQTRecordFormat: Sendable {
         return (ticks & counterMask, UInt32(truncatingIfNeeded: detectors))
     }
 
+    /// What the counters showed, without the correction for the slow one being late: its bits are
+    /// those of the hardware.
+    func counter(_ record: UInt64) -> UInt64 {
+        slowHigh.ticks(record) &+ slowLow.ticks(record) &+ fast.ticks(record)
+            &+ UInt64(table[Int(phase.value(record))])
+    }
+
     /// Half the range of the counter: steps up to here are forwards, longer ones backwards.
     package var halfRange: UInt64 { counterMask / 2 + 1 }
     /// All bits of the counter.
@@ -110,7 +122,8 @@ package struct CQTRecordFormat: Sendable {
 ///
 /// A record may straddle two transfers: the firmware may commit a packet between two 16-bit words
 /// of a record. A stream that has lost bytes can not be realigned, because records carry no mark;
-/// it shows as times that run backwards or ahead of the clock, and those become a loss.
+/// it shows as times that run backwards or ahead of the clock, and those become a loss. When they then
+/// go on in step with the host's clock, it was not the stream but the counter that jumped.
 package struct CQTStreamDecoder {
     let format: CQTRecordFormat
     /// Channel numbers by detector bit.
@@ -122,15 +135,29 @@ package struct CQTStreamDecoder {
     package private(set) var rejectedInARow = 0
     /// Records decoded, void ones not counted.
     package private(set) var recordCount: UInt64 = 0
+    /// What is wrong with the counter, and the tick since which it may have been; found only once.
+    private(set) var fault: (what: CounterFault, since: UInt64)?
+    private var bits: BitWatch
+    /// Records in a row within one count of the fast counter.
+    private var repeats = 0
+    /// Rejected records in a row that are in order among themselves.
+    private var astray: (first: UInt64, last: UInt64, limit: UInt64, records: Int)?
     /// The longest time between two records since `resetGap`, and when it began.
     private(set) var longestGap: (start: UInt64, end: UInt64) = (0, 0)
 
     /// A step backwards of less than one fast count: the phase pattern was not in the table.
     static let jitterTicks: UInt64 = 16
+    /// As many records within 2 ns are none: the inputs have a dead time many times as long.
+    private static let mostRepeats = 8
+    /// How many rejected records have to be in order, and for how long by the host's clock.
+    private static let fewestAstray = 32
+    private let astrayTicks: UInt64
 
     package init(format: CQTRecordFormat, channelMap: [UInt8]) {
         self.format = format
         self.channelMap = channelMap
+        bits = BitWatch(width: format.counterBits, ticksPerSecond: format.ticksPerSecond)
+        astrayTicks = UInt64(format.ticksPerSecond / 4)
     }
 
     /// Forgets half a record, after a transfer that failed.
@@ -177,16 +204,17 @@ package struct CQTStreamDecoder {
         var ticks = last &+ step
         if step >= format.halfRange {
             guard format.wrapMask &- step < Self.jitterTicks else {
-                reject(&collector)
+                reject(raw, limit, &collector)
                 return
             }
             ticks = last
         }
         guard ticks <= limit else {
-            reject(&collector)
+            reject(raw, limit, &collector)
             return
         }
         rejectedInARow = 0
+        check(record, ticks: ticks, after: last)
         guard ticks >= collector.promised else {
             collector.loseLate(ticks: ticks, count: UInt64(detectors.nonzeroBitCount))
             return
@@ -199,8 +227,42 @@ package struct CQTStreamDecoder {
         collector.add(ticks: ticks, channels: detectors, map: channelMap)
     }
 
-    private mutating func reject(_ collector: inout TagCollector) {
+    /// Looks for a counter that stands still, or has a bit that is stuck.
+    @inline(__always)
+    private mutating func check(_ record: UInt64, ticks: UInt64, after last: UInt64) {
+        if ticks &- last >= Self.jitterTicks {
+            repeats = 0
+        } else if recordCount > 1 {
+            repeats += 1
+            if repeats >= Self.mostRepeats { note(.standsStill, since: last) }
+        }
+        guard bits.isDue(at: ticks) else { return }
+        if let (bit, since) = bits.sample(counter: format.counter(record), ticks: ticks) {
+            note(.stuckBit(bit), since: since)
+        }
+    }
+
+    private mutating func note(_ what: CounterFault, since: UInt64) {
+        if fault == nil { fault = (what, since) }
+    }
+
+    private mutating func reject(
+        _ raw: UInt64, _ limit: UInt64, _ collector: inout TagCollector
+    ) {
+        if rejectedInARow == 0 { astray = nil }
         rejectedInARow += 1
         collector.beginLoss(from: collector.promised, reason: .corruptRecords)
+        guard var run = astray, (raw &- run.last) & format.wrapMask < format.halfRange else {
+            astray = (raw, raw, limit, 1)
+            return
+        }
+        (run.last, run.records) = (raw, run.records + 1)
+        astray = run
+        // The limit moves with the host's clock.
+        let (span, elapsed) = ((raw &- run.first) & format.wrapMask, limit &- run.limit)
+        guard run.records >= Self.fewestAstray, limit > run.limit, elapsed >= astrayTicks,
+            span >= elapsed / 2, span <= 2 * elapsed
+        else { return }
+        note(.jumped, since: collector.lastTick)
     }
 }

@@ -5,8 +5,8 @@ import Quantities
 /// Gathers decoded tags and losses, and cuts them into blocks that keep the promises of `TagBlock`.
 ///
 /// The promise that matters is `completeThrough`: once given, no later tag and no later loss may lie
-/// before it. An interval that is lost but not yet over holds it back. Two kinds of loss break the
-/// promise because they are known only later (`loseLate`, `loseAll`); their marks say so openly.
+/// before it. An interval that is lost but not yet over holds it back. Three kinds of loss break the
+/// promise because they are known only later (`loseLate`, `loseAll`, `doubt`); their marks say so.
 package struct TagCollector {
     let tickPeriod: TickPeriod
     let provenance: Provenance
@@ -79,6 +79,15 @@ package struct TagCollector {
             LossMark(
                 start: DeviceTicks(ticks), end: DeviceTicks(ticks + 1), count: count,
                 reason: .hostOverrun))
+    }
+
+    /// Records that the times after `start` are wrong or may be: known only now, so the mark may lie
+    /// before the promise, and says so.
+    mutating func doubt(from start: UInt64, to end: UInt64) {
+        losses.append(
+            LossMark(
+                start: DeviceTicks(start), end: DeviceTicks(max(start, end)), count: nil,
+                reason: .clockFault))
     }
 
     /// Records that tags are missing somewhere in the whole acquisition, which is known only now.

@@ -267,10 +267,14 @@ final class TDC1Acquisition {
     let pumpEnded: WakeUp
     var collector: TagCollector
     var decoder: TDC1StreamDecoder
+    var watch: CounterWatch
     var lastArrival: HostInstant
     var isStopping = false
     var isPumping = false
     var failure: DriverError?
+
+    /// A packet leaves with its last word; the rest is for the port's buffers and the host's scheduler.
+    static let longestDelivery = Duration.milliseconds(50)
 
     init(
         blocks: BlockQueue, collector: TagCollector, decoder: TDC1StreamDecoder,
@@ -281,6 +285,8 @@ final class TDC1Acquisition {
         self.decoder = decoder
         self.flushInterval = flushInterval
         ticksPerSecond = 1e12 / collector.tickPeriod.picoseconds
+        watch = CounterWatch(
+            tickPeriod: collector.tickPeriod, allowance: Self.longestDelivery, start: reactor.now)
         pumpEnded = WakeUp(on: reactor)
         lastArrival = reactor.now
     }

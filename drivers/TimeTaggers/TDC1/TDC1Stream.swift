@@ -31,6 +31,7 @@ extension TDC1Driver {
         do throws(DriverError) {
             try await turns.turn { () async throws(DriverError) in
                 try await prepare(plan, threshold: thresholds.first, operation)
+                run.watch.started(at: reactor.now)
                 try await perform("start", operation: operation)
             }
         } catch {
@@ -76,6 +77,11 @@ extension TDC1Driver {
         if run.failure == nil {
             do throws(DriverError) { try await finish(run) } catch { failure = error }
         }
+        if run.failure == nil {
+            for start in [run.watch.suspectSince, run.decoder.suspectSince] {
+                if let start { run.collector.doubt(from: start, to: run.collector.lastTick) }
+            }
+        }
         deliver(run, completeThrough: run.collector.lastTick)
         run.blocks.finish(run.failure ?? failure)
         self.run = nil
@@ -110,13 +116,15 @@ extension TDC1Driver {
         var nextDelivery = reactor.now + run.flushInterval
         var lastData = reactor.now
         while !run.isStopping, run.failure == nil {
-            _ = await run.blocks.waitForRoom()
+            if await run.blocks.waitForRoom() { run.watch.holdBack() }
             do throws(ByteStreamError) {
                 let bytes = try await stream.bytes.read(
                     upTo: 65536, timeout: max(nextDelivery - reactor.now, .milliseconds(1)))
                 run.lastArrival = reactor.now
                 lastData = reactor.now
+                let compared = run.collector.lastTick
                 run.decoder.decode(bytes, into: &run.collector)
+                checkCounter(run, since: compared)
                 if run.decoder.skippedInARow > Self.maxSkipped {
                     fail(
                         run,
@@ -141,7 +149,22 @@ extension TDC1Driver {
         run.pumpEnded.wake()
     }
 
+    /// Ends the acquisition when the counter can not be trusted, and marks since when.
+    private func checkCounter(_ run: TDC1Acquisition, since compared: UInt64) {
+        var fault = run.decoder.fault
+        let last = run.collector.lastTick
+        if fault == nil, last > compared {
+            fault = run.watch.note(ticks: last, at: reactor.now).map {
+                ($0, run.watch.suspectSince ?? compared)
+            }
+        }
+        guard let fault else { return }
+        run.collector.doubt(from: fault.since, to: last)
+        fail(run, fault.what.driverError(instrument: name))
+    }
+
     private func fail(_ run: TDC1Acquisition, _ error: DriverError) {
+        guard run.failure == nil else { return }
         run.failure = error
         health = .failed(error.description)
         let reason: LossReason = error.code == .disconnected ? .disconnected : .transferFailure

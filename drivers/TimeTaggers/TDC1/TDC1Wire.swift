@@ -48,6 +48,9 @@ package struct TDC1WordFormat: Sendable {
     private let dummyMask: UInt32
     /// Ticks after which the counter starts again.
     package let period: UInt64
+    /// Bits of the counter, and its ticks in a second.
+    let counterBits: Int
+    let ticksPerSecond: Double
     /// The greatest time between two words, by the dummy words of an idle instrument.
     package let maxStep: UInt64
 
@@ -59,6 +62,8 @@ package struct TDC1WordFormat: Sendable {
         let dummy = try profile.recordField(profile.requireRecord().dummyField ?? "dummy")
         dummyMask = UInt32(truncatingIfNeeded: dummy.mask)
         let timeBase = try profile.requireTimeBase()
+        counterBits = time.width
+        ticksPerSecond = 1e12 / timeBase.tick.picoseconds
         period = 1 << UInt64(time.width)
         // Half a period is the promise; an eighth more allows for events queued before the dummy.
         let interval = timeBase.maxDummyIntervalMilliseconds ?? 0
@@ -68,6 +73,10 @@ package struct TDC1WordFormat: Sendable {
 
     @inline(__always) package func time(_ word: UInt32) -> UInt64 { UInt64(word >> timeShift) }
     @inline(__always) package func channels(_ word: UInt32) -> UInt32 { word & channelMask }
+    /// Whether it says that it has no event, and has channels all the same.
+    @inline(__always) func contradicts(_ word: UInt32) -> Bool {
+        word & dummyMask != 0 && word & channelMask != 0
+    }
     /// Either an event with at least one channel, or a dummy with none.
     @inline(__always) package func isValid(_ word: UInt32) -> Bool {
         (word & dummyMask != 0) == (word & channelMask == 0)
@@ -88,6 +97,14 @@ package struct TDC1StreamDecoder {
     let format: TDC1WordFormat
     let channelMap: [UInt8]
 
+    /// What is wrong with the counter, and the tick since which it may have been; found only once.
+    private(set) var fault: (what: CounterFault, since: UInt64)?
+    private var bits: BitWatch
+    /// Dummy words with channels since the last good one, what they have in common, and since when.
+    private var contradictions: (count: Int, channels: UInt32, since: UInt64)?
+    private var lastDummy: UInt64 = 0
+    private static let mostContradictions = 3
+
     private var pending: [UInt8] = []
     private var lastRaw: UInt64 = 0
     private var hasStarted = false
@@ -106,7 +123,11 @@ package struct TDC1StreamDecoder {
     package init(format: TDC1WordFormat, channelMap: [UInt8]) {
         self.format = format
         self.channelMap = channelMap
+        bits = BitWatch(width: format.counterBits, ticksPerSecond: format.ticksPerSecond)
     }
+
+    /// The tick since which a channel seems to be stuck; nil while nothing is suspicious.
+    var suspectSince: UInt64? { contradictions?.since }
 
     /// Decodes `bytes`; a few may be kept until more arrive.
     ///
@@ -130,6 +151,7 @@ package struct TDC1StreamDecoder {
                 accept(word, step, &collector)
                 index += 4
             } else {
+                noteContradiction(word, step, at: index)
                 skip(2, &index, &collector)
             }
         }
@@ -198,10 +220,35 @@ package struct TDC1StreamDecoder {
         skippedInARow = 0
         lastRaw = raw
         let channels = format.channels(word)
-        if channels == 0 {
+        guard channels != 0 else {
+            lastDummy = ticks
+            contradictions = nil
             collector.advance(to: ticks)
-        } else {
-            collector.add(ticks: ticks, channels: channels, map: channelMap)
+            return
+        }
+        collector.add(ticks: ticks, channels: channels, map: channelMap)
+        // Dummy words are no samples: their times are round.
+        guard bits.isDue(at: ticks) else { return }
+        if let (bit, since) = bits.sample(counter: raw, ticks: ticks), fault == nil {
+            fault = (.stuckBit(bit), since)
+        }
+    }
+
+    /// Counts dummy words that have channels, in their place in an otherwise good stream.
+    private mutating func noteContradiction(_ word: UInt32, _ step: UInt64, at index: Int) {
+        guard skippedInARow == 0, format.contradicts(word), step <= format.maxStep,
+            index + 8 <= pending.count
+        else { return }
+        let next = self.word(at: index + 4)
+        guard format.isValid(next),
+            (format.time(next) &- format.time(word)) & (format.period - 1) <= format.maxStep
+        else { return }
+        var found = contradictions ?? (0, format.channels(word), lastDummy)
+        found.count += 1
+        found.channels &= format.channels(word)
+        contradictions = found.channels == 0 ? nil : found
+        if found.channels != 0, found.count >= Self.mostContradictions, fault == nil {
+            fault = (.stuckChannels(found.channels), found.since)
         }
     }
 

@@ -32,9 +32,7 @@ struct TDC1EventEngine {
     private var recentTicks: [UInt64?] = [nil, nil, nil, nil]
     private var buffer: [UInt8] = []
     private var committed = 0
-    private var clockStop: (reading: Int64, until: Picoseconds)?
-    /// How far the counter has jumped ahead, in picoseconds.
-    private var clockStep: Int64 = 0
+    private var faults = CounterFaults()
     private var lossUntil = Picoseconds(.min)
     private var slipPending = false
 
@@ -103,7 +101,7 @@ struct TDC1EventEngine {
         committed = 0
         open = nil
         hasOverflow = false
-        clockStop = nil
+        faults = CounterFaults()
     }
 
     mutating func forceOverflow(until time: Picoseconds) {
@@ -112,7 +110,7 @@ struct TDC1EventEngine {
     }
 
     mutating func stopClock(at time: Picoseconds, until end: Picoseconds) {
-        clockStop = (reading(at: time), end)
+        faults.stop(at: time, until: end, reading: reading(at: time))
     }
 
     /// Loses one 16-bit word of the stream, as the path to the FX2 does at high rates.
@@ -139,12 +137,11 @@ struct TDC1EventEngine {
     /// Lets the counter jump ahead at `time`.
     mutating func stepClock(by step: Picoseconds, at time: Picoseconds) {
         pull(through: time)
-        clockStep += step.rawValue
+        faults.step(by: step)
     }
 
     private func reading(at time: Picoseconds) -> Int64 {
-        if let clockStop, time < clockStop.until { return clockStop.reading }
-        return oscillator.reading(at: time).rawValue + clockStep
+        faults.reading(oscillator.reading(at: time), at: time)
     }
 
     private func ticks(at time: Picoseconds) -> UInt64 {

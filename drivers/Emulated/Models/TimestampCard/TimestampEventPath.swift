@@ -43,9 +43,7 @@ struct TimestampEventPath {
     private var nextPulserPulse = Picoseconds(0)
     private var counterOrigin: Int64 = 0
     private var lossUntil = Picoseconds(.min)
-    private var clockStop: (reading: Int64, until: Picoseconds)?
-    /// How far the counter has jumped ahead, in picoseconds.
-    private var clockStep: Int64 = 0
+    private var faults = CounterFaults()
 
     /// Records per packet at the present speed.
     var recordsPerPacket = 64
@@ -128,7 +126,7 @@ struct TimestampEventPath {
 
     /// Stops the counters until `end`.
     mutating func stopClock(at time: Picoseconds, until end: Picoseconds) {
-        clockStop = (reading(at: time), end)
+        faults.stop(at: time, until: end, reading: reading(at: time))
     }
 
     // MARK: - Time
@@ -136,12 +134,11 @@ struct TimestampEventPath {
     /// Lets the counter jump ahead at `time`.
     mutating func stepClock(by step: Picoseconds, at time: Picoseconds) {
         pull(through: time)
-        clockStep += step.rawValue
+        faults.step(by: step)
     }
 
     private func reading(at time: Picoseconds) -> Int64 {
-        if let clockStop, time < clockStop.until { return clockStop.reading }
-        return oscillator.reading(at: time).rawValue + clockStep
+        faults.reading(oscillator.reading(at: time), at: time)
     }
 
     /// Lets all pulses up to `time` arrive.
