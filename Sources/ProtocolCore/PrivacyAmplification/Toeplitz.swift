@@ -91,7 +91,9 @@ public struct ModifiedToeplitz: Sendable {
                 into: &result, kernel: kernel)
         }
         result.withWords { words in
-            for index in words.indices { words[index] ^= key.word(at: 64 * index) }
+            key.words.withUnsafeBufferPointer { key in
+                for index in words.indices { words[index] ^= key[index] }
+            }
         }
         return result.secretBytes(bitCount: outputBits)
     }
