@@ -12,10 +12,11 @@
 // Hanrot, Quercia and Zimmermann, Appl. Algebra Eng. Commun. Comput. 14, 415, 2004).
 //
 // The transform is that of Lin, Chung and Han (FOCS 2014) on the Cantor basis b_0 = 1,
-// b_i^2 + b_i = b_(i-1), after a change of basis by exclusive or alone (Gao and Mateer, IEEE Trans.
-// Inf. Theory 56, 6265, 2010). With s_i the polynomial that vanishes on the span of b_0 ... b_(i-1),
-// s_i(b_j) = b_(j-i), so layer i has in its block g the factor sum_t g_t b_(t+1), whatever i is.
-// With Chen, Cheng, Kuo, Li and Yang (arXiv:1708.09746) the field is GF(2^128) throughout.
+// b_i^2 + b_i = b_(i-1), after a change of basis by exclusive or alone (Gao and Mateer, IEEE
+// Trans. Inf. Theory 56, 6265, 2010). With s_i the polynomial that vanishes on the span of the
+// first i elements, s_i(b_j) = b_(j-i), so that layer i has in its block g the factor
+// sum_t g_t b_(t+1), whatever i is. Cutting into words for GF(2^128) is as in Chen, Cheng, Kuo, Li
+// and Yang (arXiv:1708.09746).
 //
 // N points take N/2 butterflies in each of log2(N) layers, of five carry-less products each; the
 // layers above the operands' own length copy or sum. Memory is passed over in three passes, see

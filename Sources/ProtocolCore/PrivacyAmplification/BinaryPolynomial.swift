@@ -13,7 +13,7 @@ enum BinaryPolynomial {
     /// 2 octets per input bit for any sizes.
     static func window(
         of seed: BitBuffer, times secret: BitBuffer, from: Int, at: Int,
-        into result: inout WorkWords, kernel: berek_kernel
+        into result: inout WorkWords
     ) {
         let secretWords = (secret.count - from + 63) / 64
         result.withWords { window in
@@ -31,7 +31,7 @@ enum BinaryPolynomial {
                 secret.words.withUnsafeBufferPointer {
                     berek_copy_bits(right, secretWords, $0.baseAddress, $0.count, Int64(from))
                 }
-                MiddleProduct(kernel: kernel).add(
+                MiddleProduct.add(
                     left, right, rightWords: secretWords, to: target, windowWords: window.count)
             }
         }
@@ -44,19 +44,17 @@ enum BinaryPolynomial {
 ///
 /// A transform has a power of two of points, so an operand that just passes one is cut in two when
 /// the rest costs less than a transform of twice the length. All decisions depend on sizes alone.
-struct MiddleProduct {
-    let kernel: berek_kernel
-
+enum MiddleProduct {
     private enum Engine { case karatsuba, transform, splitRight, splitWindow }
 
     /// window[i] ^= word `rightWords` + i of `left` · `right`; `left` has `rightWords` +
     /// `windowWords` words.
-    func add(
+    static func add(
         _ left: UnsafePointer<UInt64>, _ right: UnsafePointer<UInt64>, rightWords: Int,
         to window: UnsafeMutablePointer<UInt64>, windowWords: Int
     ) {
-        let excess = Self.excess(rightWords, windowWords)
-        switch Self.plan(rightWords, windowWords).engine {
+        let excess = self.excess(rightWords, windowWords)
+        switch plan(rightWords, windowWords).engine {
         case .karatsuba:
             addByPieces(left, right, rightWords, to: window, windowWords)
         case .transform:
@@ -64,7 +62,8 @@ struct MiddleProduct {
                 uninitialized: berek_middle_product_work(rightWords, windowWords))
             work.withWords { work in
                 berek_middle_product(
-                    window, windowWords, left, right, rightWords, work.baseAddress, kernel)
+                    window, windowWords, left, right, rightWords, work.baseAddress,
+                    BEREK_KERNEL_BEST)
             }
         case .splitRight:
             // The words of `left` that meet a piece of `right` end at its distance from the start.
@@ -124,7 +123,7 @@ struct MiddleProduct {
 
     /// Both operands are cut into pieces as long as the shorter side of the Toeplitz matrix, and
     /// only the pieces whose product reaches the window are multiplied.
-    private func addByPieces(
+    private static func addByPieces(
         _ left: UnsafePointer<UInt64>, _ right: UnsafePointer<UInt64>, _ rightWords: Int,
         to window: UnsafeMutablePointer<UInt64>, _ windowWords: Int
     ) {
@@ -148,7 +147,8 @@ struct MiddleProduct {
                         let at = leftStart + index
                         first[index] = at < leftWords ? left[at] : 0
                     }
-                    berek_polynomial_multiply(product, first, second, piece, scratch, kernel)
+                    berek_polynomial_multiply(
+                        product, first, second, piece, scratch, BEREK_KERNEL_BEST)
                     for index in max(0, -start)..<min(2 * piece, windowWords - start) {
                         window[start + index] ^= product[index]
                     }
