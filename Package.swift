@@ -112,7 +112,7 @@ let package = Package(
         // Speed (scripts/benchmark-core).
         .executableTarget(
             name: "benchmark-core",
-            dependencies: ["Quantities", "LinkTypes", "CKernels", "ProtocolCore"],
+            dependencies: ["Quantities", "LinkTypes", "CKernels", "ProtocolCore", "TestSupport"],
             path: "Benchmarks/Core"),
 
         // Tests.

@@ -4,9 +4,15 @@ import Glibc
 @main
 struct BenchmarkCore {
     /// The stages in the order in which they run; each is one file of this folder.
-    static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = []
+    static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = [
+        ("amplification", PrivacyAmplificationBenchmark.run),
+        ("hashing", HashingBenchmark.run),
+    ]
 
     static func main() {
+        if CommandLine.arguments.count == 3, CommandLine.arguments[1] == "vectors" {
+            exit(Vectors.print(CommandLine.arguments[2]) ? 0 : 2)
+        }
         var isQuick = false
         var only: [String] = []
         for argument in CommandLine.arguments.dropFirst() {
@@ -30,6 +36,7 @@ struct BenchmarkCore {
 
     static func help(status: Int32) -> Never {
         print("usage: benchmark-core [--quick] [STAGE...]")
+        print("       benchmark-core vectors toeplitz")
         print("stages: \(stages.map(\.name).joined(separator: ", "))")
         exit(status)
     }

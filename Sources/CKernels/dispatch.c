@@ -1,5 +1,7 @@
 #include "dispatch.h"
 
+#include <string.h>
+
 #if defined(BEREK_ARM64) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -13,6 +15,9 @@ int berek_kernel_available(berek_kernel kernel) {
 #if defined(BEREK_X86)
     case BEREK_KERNEL_CARRYLESS:
         return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+    case BEREK_KERNEL_CARRYLESS_256:
+        return __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("pclmul")
+            && __builtin_cpu_supports("avx2");
     case BEREK_KERNEL_AVX2:
         return __builtin_cpu_supports("avx2") != 0;
     case BEREK_KERNEL_AVX512:
@@ -36,13 +41,18 @@ berek_kernel berek_kernel_vector(berek_kernel kernel) {
     return berek_kernel_available(kernel) ? kernel : BEREK_KERNEL_PORTABLE;
 }
 
-int berek_kernel_carryless(berek_kernel kernel) {
-    return kernel != BEREK_KERNEL_PORTABLE && berek_kernel_available(BEREK_KERNEL_CARRYLESS);
+int berek_kernel_clmul_width(berek_kernel kernel) {
+    if (kernel == BEREK_KERNEL_PORTABLE) return 0;
+    if (kernel != BEREK_KERNEL_CARRYLESS && berek_kernel_available(BEREK_KERNEL_CARRYLESS_256)) {
+        return 2;
+    }
+    return berek_kernel_available(BEREK_KERNEL_CARRYLESS) ? 1 : 0;
 }
 
+// The empty statement may read the memory for all the compiler knows, so the zeros must be there.
 void berek_zeroize(void *memory, size_t octets) {
-    volatile uint8_t *cursor = memory;
-    while (octets--) *cursor++ = 0;
+    memset(memory, 0, octets);
+    __asm__ volatile("" : : "r"(memory) : "memory");
 }
 
 uint32_t berek_constant_time_difference(const uint8_t *left, const uint8_t *right, size_t count) {

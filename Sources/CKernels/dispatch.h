@@ -17,7 +17,8 @@
 /// for BEREK_KERNEL_BEST, else the portable one.
 berek_kernel berek_kernel_vector(berek_kernel kernel);
 
-/// 1 when carry-less multiplication instructions are to be used.
-int berek_kernel_carryless(berek_kernel kernel);
+/// The carry-less products one instruction is to make: 2 with VPCLMULQDQ on 256 bits, 1 with
+/// PCLMULQDQ or PMULL, 0 without such an instruction.
+int berek_kernel_clmul_width(berek_kernel kernel);
 
 #endif

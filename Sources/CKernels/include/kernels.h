@@ -15,6 +15,7 @@ typedef enum {
     BEREK_KERNEL_CARRYLESS = 2, // PCLMULQDQ or PMULL
     BEREK_KERNEL_AVX2 = 3,
     BEREK_KERNEL_AVX512 = 4,
+    BEREK_KERNEL_CARRYLESS_256 = 5, // VPCLMULQDQ on 256 bits, with AVX2
 } berek_kernel;
 
 /// 1 when the processor has the variant, else 0; the portable and best variants always exist.
@@ -26,7 +27,7 @@ void berek_zeroize(void *memory, size_t octets);
 /// 0 when `count` octets are equal, else not 0; the time does not depend on the content.
 uint32_t berek_constant_time_difference(const uint8_t *left, const uint8_t *right, size_t count);
 
-// ---- GF(2)[x] and GF(2^128) = GF(2)[x] / (x^128 + x^7 + x^2 + x + 1), bit i is x^i ----
+// ---- GF(2)[x], bit i is x^i ----
 
 /// product[0 ..< 2 * words] = left * right over GF(2)[x], least significant word first.
 /// `scratch` has berek_polynomial_scratch(words) words.
@@ -36,16 +37,6 @@ void berek_polynomial_multiply(
 
 /// The scratch words berek_polynomial_multiply needs for operands of `words` words.
 size_t berek_polynomial_scratch(size_t words);
-
-/// product[0..1] = left[0..1] * right[0..1] in GF(2^128); may overlap.
-void berek_gf128_multiply(
-    uint64_t *product, const uint64_t *left, const uint64_t *right, berek_kernel kernel);
-
-/// Horner's rule in GF(2^128) over `blocks` blocks of 16 octets, little-endian:
-/// accumulator = (accumulator + block) * point for each block in turn.
-void berek_gf128_horner(
-    uint64_t *accumulator, const uint64_t *point, const uint8_t *octets, size_t blocks,
-    berek_kernel kernel);
 
 // ---- Quasi-cyclic low-density parity-check codes ----
 

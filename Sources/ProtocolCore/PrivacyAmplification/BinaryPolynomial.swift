@@ -2,96 +2,165 @@ import CKernels
 import LinkTypes
 import Quantities
 
-/// Words that hold parts of a key while it is hashed: one owner, zeroed on release.
-struct WorkWords: ~Copyable {
-    private let storage: UnsafeMutableBufferPointer<UInt64>
-
-    init(count: Int) {
-        storage = .allocate(capacity: count)
-        storage.initialize(repeating: 0)
-    }
-
-    mutating func withWords<R>(_ body: (UnsafeMutableBufferPointer<UInt64>) -> R) -> R {
-        body(storage)
-    }
-
-    /// The first `bitCount` bits as octets, least significant first, spare bits zero.
-    borrowing func secretBytes(bitCount: Int) -> SecretBytes {
-        let words = storage
-        return SecretBytes(count: (bitCount + 7) / 8) { octets in
-            for index in octets.indices {
-                octets[index] = UInt8(
-                    truncatingIfNeeded: words[index >> 3] >> UInt64((index & 7) * 8))
-            }
-            if bitCount & 7 != 0 { octets[octets.count - 1] &= 1 << UInt8(bitCount & 7) - 1 }
-        }
-    }
-
-    deinit {
-        if let base = storage.baseAddress {
-            berek_zeroize(base, storage.count * MemoryLayout<UInt64>.stride)
-        }
-        storage.deallocate()
-    }
-}
-
 /// Products over GF(2)[z] of bit strings read as polynomials, bit i being the coefficient of z^i.
 enum BinaryPolynomial {
     /// Adds to `result` the coefficients from `at` on, as many as `result` has bits, of the
     /// product of `seed` and the bits of `secret` from `from` on.
     ///
-    /// Both operands are cut into pieces of one size, so that only the pieces whose product
-    /// reaches the window are multiplied; memory beyond the operands is a few pieces.
+    /// With W = ⌈secret bits/64⌉ + `result` words, memory beyond the operands is below
+    /// 8·(2W + 5N + N/1024) octets + 64 KiB, N being the power of two at or above W: for a modified
+    /// Toeplitz hash of n bits to n/2, n a power of two, 7/8 octet per input bit, and below
+    /// 2 octets per input bit for any sizes.
     static func window(
         of seed: BitBuffer, times secret: BitBuffer, from: Int, at: Int,
-        into result: inout WorkWords, kernel: berek_kernel
+        into result: inout WorkWords
     ) {
-        // The window is moved to a word boundary by multiplying the seed by a power of z.
-        let shift = (64 - at & 63) & 63
-        let seedWords = (seed.count + shift + 63) / 64
         let secretWords = (secret.count - from + 63) / 64
-        let windowWord = (at + shift) / 64
         result.withWords { window in
-            guard !window.isEmpty, seedWords > 0, secretWords > 0 else { return }
-            let piece = min(max(seedWords, secretWords), pieceWords(secretWords, window.count))
-            let scratchWords = berek_polynomial_scratch(piece)
-            var work = WorkWords(count: 4 * piece + scratchWords)
+            guard let target = window.baseAddress, seed.count > 0, secretWords > 0 else { return }
+            // The words of the seed that reach the window, and the secret from a word boundary on.
+            let seedWords = secretWords + window.count
+            var operands = WorkWords(uninitialized: seedWords + secretWords)
+            operands.withWords { operands in
+                guard let left = operands.baseAddress else { return }
+                let right = left + seedWords
+                seed.words.withUnsafeBufferPointer {
+                    berek_copy_bits(
+                        left, seedWords, $0.baseAddress, $0.count, Int64(at - 64 * secretWords))
+                }
+                secret.words.withUnsafeBufferPointer {
+                    berek_copy_bits(right, secretWords, $0.baseAddress, $0.count, Int64(from))
+                }
+                MiddleProduct.add(
+                    left, right, rightWords: secretWords, to: target, windowWords: window.count)
+            }
+        }
+    }
+}
+
+/// The words of a product over GF(2)[z] from the number of words of the right operand on, by the
+/// engine that is fastest for the sizes: Karatsuba's rule on short operands, the additive Fourier
+/// transform on long ones.
+///
+/// A transform has a power of two of points, so an operand that just passes one is cut in two when
+/// the rest costs less than a transform of twice the length. All decisions depend on sizes alone.
+enum MiddleProduct {
+    private enum Engine { case karatsuba, transform, splitRight, splitWindow }
+
+    /// window[i] ^= word `rightWords` + i of `left` · `right`; `left` has `rightWords` +
+    /// `windowWords` words.
+    static func add(
+        _ left: UnsafePointer<UInt64>, _ right: UnsafePointer<UInt64>, rightWords: Int,
+        to window: UnsafeMutablePointer<UInt64>, windowWords: Int
+    ) {
+        let excess = self.excess(rightWords, windowWords)
+        switch plan(rightWords, windowWords).engine {
+        case .karatsuba:
+            addByPieces(left, right, rightWords, to: window, windowWords)
+        case .transform:
+            var work = WorkWords(
+                uninitialized: berek_middle_product_work(rightWords, windowWords))
             work.withWords { work in
-                guard let base = work.baseAddress else { return }
-                let (left, right, product) = (base, base + piece, base + 2 * piece)
-                let scratch = base + 4 * piece
-                for secretStart in stride(from: 0, to: secretWords, by: piece) {
+                berek_middle_product(
+                    window, windowWords, left, right, rightWords, work.baseAddress,
+                    BEREK_KERNEL_BEST)
+            }
+        case .splitRight:
+            // The words of `left` that meet a piece of `right` end at its distance from the start.
+            let main = rightWords - excess
+            add(left + excess, right, rightWords: main, to: window, windowWords: windowWords)
+            add(left, right + main, rightWords: excess, to: window, windowWords: windowWords)
+        case .splitWindow:
+            let main = windowWords - excess
+            add(left, right, rightWords: rightWords, to: window, windowWords: main)
+            add(
+                left + main, right, rightWords: rightWords, to: window + main,
+                windowWords: excess)
+        }
+    }
+
+    /// The words by which the operands pass the next smaller transform.
+    private static func excess(_ rightWords: Int, _ windowWords: Int) -> Int {
+        let points = rightWords + windowWords - 1
+        return points - points.largestPowerOfTwoBelow
+    }
+
+    /// The cheapest engine and its cost, about nanoseconds on the processor it was measured on.
+    private static func plan(_ rightWords: Int, _ windowWords: Int) -> (engine: Engine, cost: Int) {
+        var best = (engine: Engine.karatsuba, cost: piecesCost(rightWords, windowWords))
+        let points = rightWords + windowWords - 1
+        guard min(rightWords, windowWords) > 8 else { return best }
+        let half = points.largestPowerOfTwoBelow
+        let transform = 700 + 3 * 2 * half * (half.trailingZeroBitCount + 1)
+        if transform < best.cost { best = (.transform, transform) }
+        let excess = points - half
+        // A rest that needs a transform of its own seldom pays.
+        if excess < half / 8, excess < max(rightWords, windowWords) {
+            let main = 700 + 3 * half * half.trailingZeroBitCount
+            let (engine, rest): (Engine, Int) =
+                rightWords >= windowWords
+                ? (.splitRight, piecesCost(excess, windowWords))
+                : (.splitWindow, piecesCost(rightWords, excess))
+            if main + rest < best.cost { best = (engine, main + rest) }
+        }
+        return best
+    }
+
+    private static func piecesCost(_ rightWords: Int, _ windowWords: Int) -> Int {
+        let piece = min(rightWords, windowWords)
+        let pieces = (rightWords + piece - 1) / piece * ((windowWords + piece - 1) / piece)
+        let product = karatsubaCost(piece)
+        let (cost, overflow) = (2 * pieces).multipliedReportingOverflow(by: product)
+        return overflow ? .max : cost
+    }
+
+    private static func karatsubaCost(_ words: Int) -> Int {
+        guard words > 8 else { return 10 + words * words }
+        // Above this size a transform is cheaper whatever the shape.
+        guard words <= 1 << 16 else { return 1 << 40 }
+        return 3 * karatsubaCost((words + 1) / 2) + 3 * words
+    }
+
+    /// Both operands are cut into pieces as long as the shorter side of the Toeplitz matrix, and
+    /// only the pieces whose product reaches the window are multiplied.
+    private static func addByPieces(
+        _ left: UnsafePointer<UInt64>, _ right: UnsafePointer<UInt64>, _ rightWords: Int,
+        to window: UnsafeMutablePointer<UInt64>, _ windowWords: Int
+    ) {
+        let piece = min(rightWords, windowWords)
+        let leftWords = rightWords + windowWords
+        var work = WorkWords(count: 4 * piece + berek_polynomial_scratch(piece))
+        work.withWords { work in
+            guard let base = work.baseAddress else { return }
+            let (first, second, product) = (base, base + piece, base + 2 * piece)
+            let scratch = base + 4 * piece
+            for rightStart in stride(from: 0, to: rightWords, by: piece) {
+                for index in 0..<piece {
+                    let at = rightStart + index
+                    second[index] = at < rightWords ? right[at] : 0
+                }
+                for leftStart in stride(from: 0, to: leftWords, by: piece) {
+                    // The product covers these words relative to the window.
+                    let start = rightStart + leftStart - rightWords
+                    guard start < windowWords, start + 2 * piece > 0 else { continue }
                     for index in 0..<piece {
-                        right[index] = secret.word(at: from + 64 * (secretStart + index))
+                        let at = leftStart + index
+                        first[index] = at < leftWords ? left[at] : 0
                     }
-                    for seedStart in stride(from: 0, to: seedWords, by: piece) {
-                        // The product covers these words relative to the window.
-                        let start = secretStart + seedStart - windowWord
-                        guard start < window.count, start + 2 * piece > 0 else { continue }
-                        for index in 0..<piece {
-                            left[index] = seed.word(at: 64 * (seedStart + index), after: shift)
-                        }
-                        berek_polynomial_multiply(product, left, right, piece, scratch, kernel)
-                        for index in max(0, -start)..<min(2 * piece, window.count - start) {
-                            window[start + index] ^= product[index]
-                        }
+                    berek_polynomial_multiply(
+                        product, first, second, piece, scratch, BEREK_KERNEL_BEST)
+                    for index in max(0, -start)..<min(2 * piece, windowWords - start) {
+                        window[start + index] ^= product[index]
                     }
                 }
             }
         }
     }
-
-    /// The piece size: the smaller side of the Toeplitz matrix, since longer pieces would mostly
-    /// compute coefficients outside the window, but not below a size worth splitting.
-    private static func pieceWords(_ secretWords: Int, _ windowWords: Int) -> Int {
-        max(64, min(secretWords, windowWords))
-    }
 }
 
-extension BitBuffer {
-    /// The 64 bits from `offset` on of the string moved up by `shift` < 64 bits.
-    fileprivate func word(at offset: Int, after shift: Int) -> UInt64 {
-        if offset >= shift { return word(at: offset - shift) }
-        return word(at: 0) << UInt64(shift - offset)
+extension Int {
+    /// The largest power of two below the value, which is at least 2; else 1.
+    fileprivate var largestPowerOfTwoBelow: Int {
+        self < 3 ? 1 : 1 << (Int.bitWidth - 1 - (self - 1).leadingZeroBitCount)
     }
 }

@@ -1,4 +1,3 @@
-import CKernels
 import LinkTypes
 import Quantities
 
@@ -75,12 +74,6 @@ public struct ModifiedToeplitz: Sendable {
 
     /// The hash of `key`: ⌈m/8⌉ octets, least significant bit first, spare bits zero.
     public func hash(_ key: BitBuffer) throws(PrivacyAmplificationError) -> SecretBytes {
-        try hash(key, kernel: BEREK_KERNEL_BEST)
-    }
-
-    func hash(
-        _ key: BitBuffer, kernel: berek_kernel
-    ) throws(PrivacyAmplificationError) -> SecretBytes {
         guard key.count == inputBits else {
             throw .keyLength(expected: inputBits, found: key.count)
         }
@@ -88,10 +81,12 @@ public struct ModifiedToeplitz: Sendable {
         if !seed.words.isEmpty {
             BinaryPolynomial.window(
                 of: seed, times: key, from: outputBits, at: inputBits - outputBits - 1,
-                into: &result, kernel: kernel)
+                into: &result)
         }
         result.withWords { words in
-            for index in words.indices { words[index] ^= key.word(at: 64 * index) }
+            key.words.withUnsafeBufferPointer { key in
+                for index in words.indices { words[index] ^= key[index] }
+            }
         }
         return result.secretBytes(bitCount: outputBits)
     }
@@ -137,8 +132,7 @@ public struct Toeplitz: Sendable {
         var result = WorkWords(count: (outputBits + 63) / 64)
         if outputBits > 0 {
             BinaryPolynomial.window(
-                of: seed, times: key, from: 0, at: inputBits - 1, into: &result,
-                kernel: BEREK_KERNEL_BEST)
+                of: seed, times: key, from: 0, at: inputBits - 1, into: &result)
         }
         return result.secretBytes(bitCount: outputBits)
     }
