@@ -30,10 +30,29 @@ public enum FiniteKey {
         return sampling(a, b, c, d, terms: terms)
     }
 
+    /// The deviation of random sampling without replacement in the form of Serfling (Ann. Statist.
+    /// 2, 39, 1974): of `c` + `d` events whose errors are a random split, the rate among the `c`
+    /// exceeds that among the `d` by √(ln(1/ε) / f), f = c d² / ((c + d)(d + 1)), with probability
+    /// at most ε². Decreases in both sizes, so lower bounds may be put in for them.
+    static func serfling<S: KeyLengthScalar>(applied c: S, sampled d: S, inverseEpsilon: S) -> S {
+        let size = c * d * d / ((c + d) * (d + S(1)))
+        return (inverseEpsilon.naturalLogarithm / size).root
+    }
+
+    /// The deviation of a binomial count by Bernstein's inequality: out of `n` trials whose
+    /// probability of success given the past is at most δ ≤ 1/2, more than n(δ + c) succeed with
+    /// probability at most ε²/2, c = L/3 + √(L²/9 + 2Lδ(1 − δ)), L = ln(2/ε²)/n (Boucheron, Lugosi,
+    /// Massart, "Concentration Inequalities", 2013, corollary 2.11). Decreases in n.
+    static func bernstein<S: KeyLengthScalar>(trials n: S, probability: S, inverseEpsilon: S) -> S {
+        let scale = (S(2) * inverseEpsilon * inverseEpsilon).naturalLogarithm / n
+        let third = scale / S(3)
+        return third + (third * third + S(2) * scale * probability * (S(1) - probability)).root
+    }
+
     static func entropy<S: KeyLengthScalar>(_ x: S) -> S {
         let rest = S(1) - x
         let nats = S(0) - x * x.naturalLogarithm - rest * rest.naturalLogarithm
-        return nats / S(2).naturalLogarithm
+        return nats / S.logTwo
     }
 
     static func deviation<S: KeyLengthScalar>(_ count: S, inverseEpsilon: S) -> S {
@@ -43,8 +62,54 @@ public enum FiniteKey {
     static func sampling<S: KeyLengthScalar>(_ a: S, _ b: S, _ c: S, _ d: S, terms: S) -> S {
         let spread = (S(1) - b) * b
         let harmonic = (c + d) / (c * d)
-        let logTwo = S(2).naturalLogarithm
-        let bits = (harmonic / spread * (terms * terms) / (a * a)).naturalLogarithm / logTwo
-        return S.greatest(harmonic * spread / logTwo * bits, S(0)).root
+        let bits = (harmonic / spread * (terms * terms) / (a * a)).binaryLogarithm
+        return S.greatest(harmonic * spread / S.logTwo * bits, S(0)).root
+    }
+
+    /// The error rate of `c` events when the other `d` of a random split have rate at most `b`, by
+    /// Hoeffding (J. Am. Stat. Assoc. 58, 13, 1963, theorems 1 and 4), whose bound for independent
+    /// trials holds for sampling without replacement too: the rate p of all obeys d D(b‖p) ≤
+    /// 2 ln(1/ε) but with probability ε², D the relative entropy. As D(b‖p) ≥ (p − b)²/(2p(1 − p))
+    /// for b ≤ p ≤ 1/2, with L = 2 ln(1/ε)/d
+    ///
+    /// p ≤ [b + L + √(2Lb(1 − b) + L²)] / (1 + 2L), and the rate of the rest is
+    /// b + (p − b)(c + d)/c.
+    ///
+    /// Grows with b, so an upper bound may stand for it. `c` and `d` may be lower bounds when
+    /// `limit`, in the last factor, is an upper bound of d. 1/2 where no smaller bound can be given.
+    static func hoeffdingRate<S: KeyLengthScalar>(
+        _ b: S, applied c: S, sampled d: S, limit: S, inverseEpsilon: S
+    ) -> S {
+        let half = S(0.5)
+        let scale = S(2) * inverseEpsilon.naturalLogarithm / d
+        let spread = (S(2) * scale * b * (S(1) - b) + scale * scale).root
+        let whole = (b + scale + spread) / (S(1) + S(2) * scale)
+        guard whole.upperValue < 0.5 else { return half }
+        return S.least(b + (whole - b) * (c + limit) / c, half)
+    }
+
+    /// The phase error rate of `applied` single photons in the key basis, (A23) of Rusca et al. 2018
+    /// and (5) of Lim et al. 2014; with `mismatch`, the bound for detectors that differ. 1/2 where no
+    /// smaller bound can be given.
+    static func phaseErrorRate<S: KeyLengthScalar>(
+        errors: S, sampled: S, applied: S, testTotal: S, epsilon: S, terms: S,
+        conditions: BoundConditions
+    ) -> S {
+        let half = S(0.5)
+        guard sampled.lowerValue > 0, applied.lowerValue > 0 else { return half }
+        let rate = errors / sampled
+        guard rate.upperValue < 0.5 else { return half }
+        let inverse = terms / epsilon
+        let whole =
+            switch conditions.sampling {
+            case .published: rate + sampling(epsilon, rate, applied, sampled, terms: terms)
+            case .hoeffding:
+                hoeffdingRate(
+                    rate, applied: applied, sampled: sampled, limit: testTotal,
+                    inverseEpsilon: inverse)
+            }
+        guard let mismatch = conditions.mismatch else { return S.least(whole, half) }
+        return mismatch.phaseErrorRate(
+            testRate: whole, applied: applied, inverseEpsilon: inverse)
     }
 }

@@ -23,8 +23,23 @@ import Quantities
 /// The proof is for a block whose size was fixed beforehand, phase-randomised pulses, uncorrelated
 /// intensities, and a detection probability independent of the basis chosen.
 public enum Rusca2018 {
-    /// The number of equal failure terms, ε_sec = 2(α1 + 2α2 + α3) + ν + 6ε1 + 4ε2 = 19ε (A24).
-    public static let failureTerms = 19.0
+    /// ε_sec = 2(α1 + 2α2 + α3) + ν + 6ε1 + 4ε2 = 19ε (A24).
+    public static let budget = FailureBudget(
+        source: "Rusca 2018, A24",
+        [
+            ("smoothing of the split by photon number, α1", 2),
+            ("smoothing of multi-photon and vacuum parts, α2", 4),
+            ("phase error rate of the key by sampling, α3", 2),
+            ("privacy amplification, ν", 1),
+            ("Hoeffding bounds of detections, ε1", 6),
+            ("Hoeffding bounds of errors, ε2", 4),
+        ])
+    /// The budget with detectors that differ: 23 shares.
+    public static let budgetWithMismatch = FailureBudget(
+        extending: budget, source: "Tupkary 2025, section on efficiency mismatch",
+        DetectorMismatch.terms)
+    /// The number of equal failure terms of the published bound.
+    public static let failureTerms = Double(budget.shares)
     /// The factor of log₂(19/ε_sec) in the key length.
     public static let secrecyFactor = 6.0
     /// The name of the proof in reports.
@@ -37,14 +52,19 @@ public enum Rusca2018 {
     ///   - intensities: the measured source.
     ///   - security: the failure probabilities promised.
     ///   - leakage: everything disclosed about the key, from which λ_EC is taken.
+    ///   - conditions: the sampling bound, and how far Bob's detectors may differ. With a mismatch
+    ///     φ_Z^u is that of `DetectorMismatch`, and ε_sec is divided into 23 instead of 19 shares.
     /// - Returns: the report; its `length` is 0 when no key can be made.
     public static func keyLength(
         counts: DecoyCounts, intensities: DecoyIntensities, security: SecurityParameters,
-        leakage: LeakageLedger
+        leakage: LeakageLedger, conditions: BoundConditions = BoundConditions()
     ) -> KeyLengthReport {
         let charged = leakage.chargedBits(beside: security)
-        let shown = Bounds<Double>(counts, intensities, security, charged: charged)
-        let safe = Bounds<OutwardInterval>(counts, intensities, security, charged: charged)
+        let tally = OneDecoyTally(counts)
+        let shown = OneDecoyBounds<Double>(
+            tally, intensities, security, charged: Double(charged), conditions: conditions)
+        let safe = OneDecoyBounds<OutwardInterval>(
+            tally, intensities, security, charged: Double(charged), conditions: conditions)
         // A bound that is 0 or below leaves nothing to extract, whatever the other terms say.
         let usable =
             safe.keySinglePhotonLower.lowerValue > 0
@@ -52,7 +72,8 @@ public enum Rusca2018 {
         let floor = safe.length.lowerValue.rounded(.down)
         let length = usable && floor > 0 ? Int(min(floor, Double(counts.keyDetections.total))) : 0
         return KeyLengthReport(
-            proof: name, counts: counts, intensities: intensities, security: security,
+            proof: conditions.label(name), counts: counts, intensities: intensities,
+            security: security,
             vacuumProbability: shown.tau0, singlePhotonProbability: shown.tau1,
             keyDetectionBounds: shown.keyDetections.report,
             testDetectionBounds: shown.testDetections.report,
@@ -67,7 +88,17 @@ public enum Rusca2018 {
             unroundedLength: shown.length, length: length)
     }
 
-    /// The failure probabilities of a key made with `security`, for its ledger.
+    /// The value of (A25) for counts that need not be whole, without rounding: for predictions and
+    /// for the optimiser, never for a key.
+    static func estimate(
+        _ tally: OneDecoyTally, _ intensities: DecoyIntensities, _ security: SecurityParameters,
+        charged: Double, conditions: BoundConditions = BoundConditions()
+    ) -> OneDecoyBounds<Double> {
+        OneDecoyBounds(tally, intensities, security, charged: charged, conditions: conditions)
+    }
+
+    /// The failure probabilities of a key made with `security`, for its ledger; `budget` has the
+    /// terms of the first.
     public static func epsilonEntries(_ security: SecurityParameters) -> [EpsilonLedger.Entry] {
         [
             EpsilonLedger.Entry(
@@ -76,149 +107,5 @@ public enum Rusca2018 {
                 name: "correctness", value: security.epsilonCorrectness,
                 source: "Lim 2014, verification by universal hashing"),
         ]
-    }
-}
-
-/// n±_k of one kind of count at both intensities.
-private struct Deviated<S: KeyLengthScalar> {
-    let signalLower: S
-    let signalUpper: S
-    let decoyLower: S
-    let decoyUpper: S
-    let deviation: S
-
-    init(_ counts: IntensityCounts, _ source: SourceTerms<S>, inverseEpsilon: S) {
-        let deviation = FiniteKey.deviation(S(Double(counts.total)), inverseEpsilon: inverseEpsilon)
-        let (signal, decoy) = (S(Double(counts.signal)), S(Double(counts.decoy)))
-        signalLower = source.signalWeight * (signal - deviation)
-        signalUpper = source.signalWeight * (signal + deviation)
-        decoyLower = source.decoyWeight * (decoy - deviation)
-        decoyUpper = source.decoyWeight * (decoy + deviation)
-        self.deviation = deviation
-    }
-
-    var report: IntensityBounds {
-        IntensityBounds(
-            signal: CountBounds(lower: signalLower.lowerValue, upper: signalUpper.upperValue),
-            decoy: CountBounds(lower: decoyLower.lowerValue, upper: decoyUpper.upperValue))
-    }
-}
-
-/// The source as it enters the formulas: intensities, e^k / p_k, τ_0 and τ_1.
-private struct SourceTerms<S: KeyLengthScalar> {
-    let signal: S
-    let decoy: S
-    let signalWeight: S
-    let decoyWeight: S
-    let tau0: S
-    let tau1: S
-
-    init(_ intensities: DecoyIntensities) {
-        signal = S(intensities.signal)
-        decoy = S(intensities.decoy)
-        let signalProbability = S(intensities.signalProbability)
-        let decoyProbability = S(1) - signalProbability
-        signalWeight = signal.naturalExponential / signalProbability
-        decoyWeight = decoy.naturalExponential / decoyProbability
-        let signalVacuum = S(1) / signalWeight
-        let decoyVacuum = S(1) / decoyWeight
-        tau0 = signalVacuum + decoyVacuum
-        tau1 = signalVacuum * signal + decoyVacuum * decoy
-    }
-}
-
-/// The formulas of the paper, once, over either arithmetic.
-private struct Bounds<S: KeyLengthScalar> {
-    let tau0: S
-    let tau1: S
-    let keyDetections: Deviated<S>
-    let testDetections: Deviated<S>
-    let keyErrors: Deviated<S>
-    let testErrors: Deviated<S>
-    let keyVacuumUpper: S
-    let testVacuumUpper: S
-    let keyVacuumLower: S
-    let keySinglePhotonLower: S
-    let testSinglePhotonLower: S
-    let testSinglePhotonErrorsUpper: S
-    let phaseErrorRateUpper: S
-    let secrecyCost: S
-    let correctnessCost: S
-    let length: S
-
-    init(
-        _ counts: DecoyCounts, _ intensities: DecoyIntensities, _ security: SecurityParameters,
-        charged: Int
-    ) {
-        let source = SourceTerms<S>(intensities)
-        let inverseEpsilon = S(Rusca2018.failureTerms) / S(security.epsilonSecrecy)
-        func deviated(_ counts: IntensityCounts) -> Deviated<S> {
-            Deviated(counts, source, inverseEpsilon: inverseEpsilon)
-        }
-        tau0 = source.tau0
-        tau1 = source.tau1
-        keyDetections = deviated(counts.keyDetections)
-        testDetections = deviated(counts.testDetections)
-        keyErrors = deviated(counts.keyErrors)
-        testErrors = deviated(counts.testErrors)
-        let keyTotal = S(Double(counts.keyDetections.total))
-        let testTotal = S(Double(counts.testDetections.total))
-        keyVacuumUpper = Self.vacuumUpper(source, keyErrors, keyDetections).clipped(to: keyTotal)
-        testVacuumUpper =
-            Self.vacuumUpper(source, testErrors, testDetections).clipped(to: testTotal)
-        keyVacuumLower = Self.vacuumLower(source, keyDetections).clipped(to: keyTotal)
-        keySinglePhotonLower =
-            Self.singlePhotonLower(source, keyDetections, vacuumUpper: keyVacuumUpper)
-            .clipped(to: keyTotal - keyVacuumLower)
-        testSinglePhotonLower =
-            Self.singlePhotonLower(source, testDetections, vacuumUpper: testVacuumUpper)
-            .clipped(to: testTotal)
-        let errors =
-            source.tau1 / (source.signal - source.decoy)
-            * (testErrors.signalUpper - testErrors.decoyLower)
-        testSinglePhotonErrorsUpper = S.greatest(S(1), errors.clipped(to: testTotal))
-        phaseErrorRateUpper = Self.phaseErrorRate(
-            errors: testSinglePhotonErrorsUpper, sampled: testSinglePhotonLower,
-            applied: keySinglePhotonLower, epsilon: security.epsilonSecrecy)
-        let logTwo = S(2).naturalLogarithm
-        secrecyCost = S(Rusca2018.secrecyFactor) * inverseEpsilon.naturalLogarithm / logTwo
-        correctnessCost = (S(2) / S(security.epsilonCorrectness)).naturalLogarithm / logTwo
-        length =
-            keyVacuumLower
-            + keySinglePhotonLower * (S(1) - FiniteKey.entropy(phaseErrorRateUpper))
-            - S(Double(charged)) - secrecyCost - correctnessCost
-    }
-
-    static func vacuumUpper(
-        _ source: SourceTerms<S>, _ errors: Deviated<S>, _ detections: Deviated<S>
-    ) -> S {
-        S(2) * (source.tau0 * errors.decoyUpper + detections.deviation)
-    }
-
-    static func vacuumLower(_ source: SourceTerms<S>, _ detections: Deviated<S>) -> S {
-        source.tau0 / (source.signal - source.decoy)
-            * (source.signal * detections.decoyLower - source.decoy * detections.signalUpper)
-    }
-
-    static func singlePhotonLower(
-        _ source: SourceTerms<S>, _ detections: Deviated<S>, vacuumUpper: S
-    ) -> S {
-        let (signal, decoy) = (source.signal, source.decoy)
-        let ratio = (decoy * decoy) / (signal * signal)
-        let multiPhoton = ratio * detections.signalUpper
-        let vacuum = (S(1) - ratio) * vacuumUpper / source.tau0
-        return source.tau1 * signal / (decoy * (signal - decoy))
-            * (detections.decoyLower - multiPhoton - vacuum)
-    }
-
-    /// (A23), and 1/2 where no smaller bound can be given.
-    static func phaseErrorRate(errors: S, sampled: S, applied: S, epsilon: Double) -> S {
-        let half = S(0.5)
-        guard sampled.lowerValue > 0, applied.lowerValue > 0 else { return half }
-        let rate = errors / sampled
-        guard rate.upperValue < 0.5 else { return half }
-        let deviation = FiniteKey.sampling(
-            S(epsilon), rate, applied, sampled, terms: S(Rusca2018.failureTerms))
-        return S.least(rate + deviation, half)
     }
 }

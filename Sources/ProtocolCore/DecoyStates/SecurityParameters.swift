@@ -28,14 +28,26 @@ public struct DecoyIntensities: Hashable, Sendable {
     public let decoy: Double
     /// The probability of sending µ1; µ2 has the rest.
     public let signalProbability: Double
+    /// The relative error of both intensities: each lies within ± this part of its value. The key
+    /// length holds for every pair of intensities in that range.
+    public let relativeTolerance: Double
 
-    /// Wraps the source parameters, which must satisfy 0 < µ2 < µ1 and 0 < p < 1.
+    /// Wraps the source parameters, which must satisfy 0 < µ2 < µ1, also at the ends of their
+    /// tolerance, 0 < p < 1, and 0 ≤ tolerance < 1.
     ///
     /// They must be measured values: the bounds are proved for the intensities really sent.
-    public init(signal: Double, decoy: Double, signalProbability: Double) throws(DecoyStateError) {
-        guard signal.isFinite, decoy > 0, decoy < signal else {
+    public init(
+        signal: Double, decoy: Double, signalProbability: Double, relativeTolerance: Double = 0
+    ) throws(DecoyStateError) {
+        guard relativeTolerance >= 0, relativeTolerance < 1 else {
+            throw .probabilityOutOfRange(name: "relativeTolerance", value: relativeTolerance)
+        }
+        guard signal.isFinite, decoy > 0,
+            decoy * (1 + relativeTolerance) < signal * (1 - relativeTolerance)
+        else {
             throw .intensitiesOutOfOrder(signal: signal, decoy: decoy)
         }
+        self.relativeTolerance = relativeTolerance
         guard signalProbability > 0, signalProbability < 1 else {
             throw .probabilityOutOfRange(name: "signalProbability", value: signalProbability)
         }

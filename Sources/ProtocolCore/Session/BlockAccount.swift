@@ -83,7 +83,7 @@ struct BlockAccount {
             testDetections: testDetections, testErrors: testErrors)
         return Rusca2018.keyLength(
             counts: counts, intensities: parameters.intensities, security: parameters.security,
-            leakage: leakage)
+            leakage: leakage, conditions: parameters.boundConditions)
     }
 
     /// The bits of the key length's seed.

@@ -21,6 +21,9 @@ public struct SessionParameters: Hashable, Sendable {
     public var security: SecurityParameters
     /// The error rate of either basis above which the session ends with an alarm, in (0, 0.5).
     public var maximumErrorRate: Double
+    /// How far Bob's detectors may differ, as calibration bounds it; `nil` states that they do not,
+    /// which no pair of real detectors fulfils.
+    public var detectorMismatch: DetectorMismatch?
 
     /// Parameters with the defaults of a link at rest.
     ///
@@ -28,7 +31,8 @@ public struct SessionParameters: Hashable, Sendable {
     public init(
         slotRate: Hertz, intensities: DecoyIntensities, probabilityZ: Double,
         disclosedFractionZ: Double = 1.0 / 16, disclosedFractionX: Double = 0.25,
-        blockBits: Int = 1 << 20, security: SecurityParameters, maximumErrorRate: Double = 0.11
+        blockBits: Int = 1 << 20, security: SecurityParameters, maximumErrorRate: Double = 0.11,
+        detectorMismatch: DetectorMismatch? = nil
     ) throws(SessionParametersError) {
         self.slotRate = slotRate
         self.intensities = intensities
@@ -38,6 +42,7 @@ public struct SessionParameters: Hashable, Sendable {
         self.blockBits = blockBits
         self.security = security
         self.maximumErrorRate = maximumErrorRate
+        self.detectorMismatch = detectorMismatch
         try validate()
     }
 
@@ -60,6 +65,9 @@ public struct SessionParameters: Hashable, Sendable {
         try check("maximum error rate", maximumErrorRate, 0.001...0.499)
     }
 
+    /// The conditions under which every key of the session gets its length.
+    public var boundConditions: BoundConditions { .forKeys(mismatch: detectorMismatch) }
+
     /// SHA-256 over all fields in a fixed order; differs when any parameter differs.
     public var digest: [UInt8] {
         var writer = ByteWriter()
@@ -68,9 +76,12 @@ public struct SessionParameters: Hashable, Sendable {
             slotRate.rawValue, intensities.signal, intensities.decoy,
             intensities.signalProbability, probabilityZ, disclosedFractionZ, disclosedFractionX,
             Double(blockBits), security.epsilonSecrecy, security.epsilonCorrectness,
-            maximumErrorRate,
+            maximumErrorRate, intensities.relativeTolerance,
+            detectorMismatch?.efficiencyRatio ?? -1,
+            detectorMismatch?.darkCountProbability.lowerBound ?? -1,
+            detectorMismatch?.darkCountProbability.upperBound ?? -1,
         ] { writer.put(value) }
-        writer.put(bytes: Rusca2018.name.utf8)
+        writer.put(bytes: boundConditions.label(Rusca2018.name).utf8)
         return SHA256.digest(of: writer.bytes)
     }
 }
