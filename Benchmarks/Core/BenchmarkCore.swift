@@ -7,6 +7,7 @@ struct BenchmarkCore {
     static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = [
         ("amplification", PrivacyAmplificationBenchmark.run),
         ("hashing", HashingBenchmark.run),
+        ("sifting", { benchmarkSifting(&$0) }),
     ]
 
     static func main() {

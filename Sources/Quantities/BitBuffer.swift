@@ -105,6 +105,14 @@ public struct BitBuffer: Hashable, Sendable {
         return result
     }
 
+    /// Lends the words for writing; spare bits are cleared afterwards.
+    public mutating func withMutableWords<R>(
+        _ body: (UnsafeMutableBufferPointer<UInt64>) -> R
+    ) -> R {
+        defer { clearSpareBits() }
+        return words.withUnsafeMutableBufferPointer { body($0) }
+    }
+
     /// The number of one bits.
     public var populationCount: Int { words.reduce(0) { $0 + $1.nonzeroBitCount } }
 

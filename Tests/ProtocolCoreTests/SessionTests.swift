@@ -92,14 +92,14 @@ private func octets(_ block: SecretBlock) -> [UInt8] { block.key.withBytes { Arr
     private func disclosedSlots(_ link: LinkUnderTest) throws -> Set<SlotIndex> {
         var announcements: [UInt32: [SlotIndex]] = [:]
         for case .detections(let value) in try messages(link.ofBob.frames) {
-            announcements[value.epoch] = value.positions.decode(below: value.slotCount)?.map {
-                SlotIndex(value.firstSlot.rawValue + $0)
+            announcements[value.epoch] = try value.positions.decode(below: value.slotCount).map {
+                SlotIndex(value.firstSlot.rawValue + UInt64($0))
             }
         }
         var disclosed: Set<SlotIndex> = []
         for case .disclosure(let value) in try messages(link.ofAlice.frames) {
             let slots = try #require(announcements[value.epoch])
-            for rank in try #require(value.ranks.decode(below: UInt64(slots.count))) {
+            for rank in try value.ranks.decode(below: UInt64(slots.count)) {
                 disclosed.insert(slots[Int(rank)])
             }
         }
@@ -227,10 +227,9 @@ private func octets(_ block: SecretBlock) -> [UInt8] { block.key.withBytes { Arr
         for message in try messages(link.ofBob.frames) {
             guard case .detections(let value) = message else { continue }
             #expect(value.losses == [1000..<90_000, 300_000..<500_000])
-            let positions = try #require(value.positions.decode(below: value.slotCount))
-            for position in positions {
-                #expect(!value.losses.contains { $0.contains(position) })
-                slots.insert(value.firstSlot.rawValue + position)
+            for position in try value.positions.decode(below: value.slotCount) {
+                #expect(!value.losses.contains { $0.contains(UInt64(position)) })
+                slots.insert(value.firstSlot.rawValue + UInt64(position))
             }
         }
         let start = try #require(link.ofBob.patterns.last).rawValue
@@ -255,14 +254,14 @@ private func octets(_ block: SecretBlock) -> [UInt8] { block.key.withBytes { Arr
         var announcements: [UInt32: [SlotIndex]] = [:]
         for message in try messages(link.ofBob.frames) {
             guard case .detections(let value) = message else { continue }
-            announcements[value.epoch] = value.positions.decode(below: value.slotCount)?.map {
-                SlotIndex(value.firstSlot.rawValue + $0)
+            announcements[value.epoch] = try value.positions.decode(below: value.slotCount).map {
+                SlotIndex(value.firstSlot.rawValue + UInt64($0))
             }
         }
         for message in try messages(link.ofAlice.frames) {
             guard case .disclosure(let value) = message else { continue }
             let slots = try #require(announcements[value.epoch])
-            let ranks = try #require(value.ranks.decode(below: UInt64(slots.count)))
+            let ranks = try value.ranks.decode(below: UInt64(slots.count))
             for (index, rank) in ranks.enumerated() {
                 let slot = slots[Int(rank)]
                 let sent = link.pattern.symbol(at: slot).state

@@ -115,7 +115,21 @@ public struct DetectionAnnouncement: Hashable, Sendable {
     /// The slots of the epoch in which clicks are missing, relative to its first slot.
     public var losses: [Range<UInt64>]
     /// The slots with a detection, relative to the first slot.
-    public var positions: RiceCodedPositions
+    public var positions: CodedPositions
+
+    /// An announcement of `slotCount` slots from `firstSlot` on.
+    public init(
+        epoch: UInt32, firstSlot: SlotIndex, slotCount: UInt64, provenance: Provenance,
+        multipleCount: UInt32, losses: [Range<UInt64>], positions: CodedPositions
+    ) {
+        self.epoch = epoch
+        self.firstSlot = firstSlot
+        self.slotCount = slotCount
+        self.provenance = provenance
+        self.multipleCount = multipleCount
+        self.losses = losses
+        self.positions = positions
+    }
 }
 
 /// The detections of one epoch that Alice gives away, with the states she sent.
@@ -123,7 +137,7 @@ public struct Disclosure: Hashable, Sendable {
     /// The epoch.
     public var epoch: UInt32
     /// Which detections of the announcement, by rank.
-    public var ranks: RiceCodedPositions
+    public var ranks: CodedPositions
     /// The basis of each: one for X.
     public var bases: BitBuffer
     /// The bit of each.
@@ -142,6 +156,14 @@ public struct BasisAnnouncement: Hashable, Sendable {
     public var bases: BitBuffer
     /// Bob's results in the X basis, in order.
     public var testValues: BitBuffer
+
+    /// Bases of one epoch, with a result for each X among them.
+    public init(block: UInt32, epoch: UInt32, bases: BitBuffer, testValues: BitBuffer) {
+        self.block = block
+        self.epoch = epoch
+        self.bases = bases
+        self.testValues = testValues
+    }
 }
 
 /// Alice's answer to one `BasisAnnouncement`.

@@ -2,16 +2,6 @@ import LinkTypes
 import Quantities
 
 extension ByteReader {
-    mutating func positions(
-        limit: Int, bitLimit: Int, _ field: String
-    ) throws(MessageError) -> RiceCodedPositions {
-        let count = try integer(field + " count", in: 0...UInt32(limit))
-        let parameter = try integer(
-            field + " parameter", in: 0...RiceCodedPositions.maximumParameter)
-        let bits = try countedBits(limit: bitLimit, field)
-        return RiceCodedPositions(count: Int(count), parameter: parameter, bits: bits)
-    }
-
     /// A range of pool offsets, the end not before the start.
     mutating func offsets(_ field: String) throws(MessageError) -> Range<UInt64> {
         let start = try integer(UInt64.self, field + " start")
@@ -159,7 +149,7 @@ extension DetectionAnnouncement {
         }
         positions = try reader.positions(
             limit: MessageLimits.detectionsPerEpoch,
-            bitLimit: 8 * MessageType.detections.payloadLimit, "positions")
+            octetLimit: MessageType.detections.payloadLimit, "positions")
     }
 }
 
@@ -168,8 +158,8 @@ extension Disclosure {
         epoch = try reader.integer(UInt32.self, "epoch")
         ranks = try reader.positions(
             limit: MessageLimits.detectionsPerEpoch,
-            bitLimit: 8 * MessageType.disclosure.payloadLimit, "ranks")
-        bases = try reader.bits(ranks.count, "bases")
+            octetLimit: MessageType.disclosure.payloadLimit, "ranks")
+        bases = try reader.plane(ranks.count, "bases")
         values = try reader.bits(ranks.count, "values")
         closesBlock = try reader.flag("closes block")
     }
@@ -179,7 +169,7 @@ extension BasisAnnouncement {
     init(from reader: inout ByteReader) throws(MessageError) {
         block = try reader.integer(UInt32.self, "block")
         epoch = try reader.integer(UInt32.self, "epoch")
-        bases = try reader.countedBits(limit: MessageLimits.detectionsPerEpoch, "bases")
+        bases = try reader.countedPlane(limit: MessageLimits.detectionsPerEpoch, "bases")
         testValues = try reader.bits(bases.populationCount, "test values")
     }
 }
@@ -188,8 +178,8 @@ extension SiftingReply {
     init(from reader: inout ByteReader) throws(MessageError) {
         block = try reader.integer(UInt32.self, "block")
         epoch = try reader.integer(UInt32.self, "epoch")
-        bases = try reader.countedBits(limit: MessageLimits.detectionsPerEpoch, "bases")
-        intensities = try reader.countedBits(limit: bases.count, "intensities")
+        bases = try reader.countedPlane(limit: MessageLimits.detectionsPerEpoch, "bases")
+        intensities = try reader.countedPlane(limit: bases.count, "intensities")
         testValues = try reader.countedBits(limit: bases.count, "test values")
     }
 }

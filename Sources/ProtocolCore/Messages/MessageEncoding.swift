@@ -21,12 +21,6 @@ extension Provenance {
 }
 
 extension ByteWriter {
-    mutating func put(_ code: RiceCodedPositions) {
-        put(UInt32(code.count))
-        put(code.parameter)
-        put(countedBits: code.bits)
-    }
-
     mutating func put(reason: String) {
         // Cut at a scalar boundary, so that what remains is still UTF-8.
         var text: [UInt8] = []
@@ -76,19 +70,19 @@ extension Message {
         case .disclosure(let value):
             writer.put(value.epoch)
             writer.put(value.ranks)
-            writer.put(bits: value.bases)
+            writer.put(plane: value.bases)
             writer.put(bits: value.values)
             writer.put(UInt8(value.closesBlock ? 1 : 0))
         case .bases(let value):
             writer.put(value.block)
             writer.put(value.epoch)
-            writer.put(countedBits: value.bases)
+            writer.put(countedPlane: value.bases)
             writer.put(bits: value.testValues)
         case .sifting(let value):
             writer.put(value.block)
             writer.put(value.epoch)
-            writer.put(countedBits: value.bases)
-            writer.put(countedBits: value.intensities)
+            writer.put(countedPlane: value.bases)
+            writer.put(countedPlane: value.intensities)
             writer.put(countedBits: value.testValues)
         default: encodeBlockMessage(to: &writer)
         }

@@ -60,7 +60,7 @@ public struct RevealRequest: Hashable, Sendable {
     /// The frame.
     public var frame: UInt16
     /// The positions wanted, or `nil` for the whole frame, which then counts as known to everyone.
-    public var positions: RiceCodedPositions?
+    public var positions: CodedPositions?
 
     func encode(to writer: inout ByteWriter) {
         writer.put(block)
@@ -80,7 +80,7 @@ extension RevealRequest {
             ? nil
             : try reader.positions(
                 limit: MessageLimits.positionsPerReveal,
-                bitLimit: 8 * MessageType.revealRequest.payloadLimit, "positions")
+                octetLimit: MessageType.revealRequest.payloadLimit, "positions")
     }
 
     /// The bits of the message, which tell an eavesdropper about Bob's errors.

@@ -157,13 +157,15 @@ struct AliceBlock {
         account.leakage.append(.feedback, bits: request.payloadBits)
         var bits = BitBuffer()
         if let code = request.positions {
-            guard frames[index].rounds < ReconciliationPlan.maximumReveals,
-                let positions = code.decode(below: UInt64(plan.frameBits))
-            else {
+            guard frames[index].rounds < ReconciliationPlan.maximumReveals else {
                 throw core.violation(
-                    message,
-                    "expected at most \(ReconciliationPlan.maximumReveals) requests of positions"
-                        + " below \(plan.frameBits)")
+                    message, "expected at most \(ReconciliationPlan.maximumReveals) requests")
+            }
+            let positions: [UInt32]
+            do throws(PositionCodeError) {
+                positions = try code.decode(below: UInt64(plan.frameBits))
+            } catch {
+                throw core.violation(message, error.description)
             }
             frames[index].rounds += 1
             account.revealRounds += 1

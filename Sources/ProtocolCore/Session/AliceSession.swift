@@ -186,44 +186,44 @@ public struct AliceSession: ~Copyable {
     }
 
     private mutating func answer(_ announced: DetectionAnnouncement) throws(AbortReason) {
-        guard let positions = announced.positions.decode(below: announced.slotCount) else {
-            throw core.violation(
-                .detections(announced),
-                "the positions are not \(announced.positions.count) slots of the epoch")
+        let positions: [UInt32]
+        do throws(PositionCodeError) {
+            positions = try announced.positions.decode(below: announced.slotCount)
+        } catch {
+            throw core.violation(.detections(announced), error.description)
         }
         guard !announced.hasDetectionInLoss(positions) else {
             throw core.violation(
                 .detections(announced), "a detection lies in an interval announced as lost")
         }
-        var ranks: [UInt64] = []
-        var states: [UInt8] = []
-        states.reserveCapacity(positions.count)
+        var ranks: [UInt32] = []
+        let remaining = DetectionPlanes(capacity: positions.count)
         var disclosure = Disclosure(
-            epoch: announced.epoch, ranks: RiceCodedPositions(encoding: []), bases: BitBuffer(),
-            values: BitBuffer(), closesBlock: false)
+            epoch: announced.epoch, ranks: CodedPositions(count: 0, code: []),
+            bases: BitBuffer(), values: BitBuffer(), closesBlock: false)
         for (rank, position) in positions.enumerated() {
-            let symbol = pattern.symbol(at: SlotIndex(announced.firstSlot.rawValue + position))
+            let slot = SlotIndex(announced.firstSlot.rawValue + UInt64(position))
+            let symbol = pattern.symbol(at: slot)
             let isX = symbol.state.basis == .x
             // A coin that depends on Alice's basis alone: the bases of what remains are still
             // independent of each other and unknown.
             let fraction =
                 isX ? core.parameters.disclosedFractionX : core.parameters.disclosedFractionZ
             if core.draw(probability: fraction) {
-                ranks.append(UInt64(rank))
+                ranks.append(UInt32(rank))
                 disclosure.bases.append(isX)
                 disclosure.values.append(symbol.state.bit)
             } else {
-                states.append(EpochRecord.octet(symbol.state, isDecoy: symbol.intensity != 0))
+                remaining.append(symbol.state, isDecoy: symbol.intensity != 0)
             }
         }
-        disclosure.ranks = RiceCodedPositions(encoding: ranks)
+        disclosure.ranks = CodedPositions(encoding: ranks, below: UInt64(positions.count))
         let end = SlotIndex(announced.firstSlot.rawValue + announced.slotCount)
         open.append(
             EpochRecord(
                 number: announced.epoch, slots: announced.firstSlot..<end,
                 provenance: announced.provenance, multipleCount: announced.multipleCount,
-                states: SecretBytes(copying: states)))
-        states.erase()
+                planes: remaining))
         disclosure.closesBlock =
             open.detectionCount >= blockDetections
             || open.records.count >= core.limits.epochsPerBlock
@@ -243,7 +243,7 @@ public struct AliceSession: ~Copyable {
 
 extension DetectionAnnouncement {
     /// Whether one of the increasing `positions` lies in one of the increasing losses.
-    func hasDetectionInLoss(_ positions: [UInt64]) -> Bool {
+    func hasDetectionInLoss(_ positions: [UInt32]) -> Bool {
         var index = 0
         for loss in losses {
             while index < positions.count, positions[index] < loss.lowerBound { index += 1 }

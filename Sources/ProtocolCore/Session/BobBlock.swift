@@ -66,16 +66,7 @@ struct BobBlock {
     /// Announces the bases: the block is closed, its last slot long measured.
     mutating func start(_ core: inout SessionCore) throws(AbortReason) {
         for record in epochs {
-            var announced = BasisAnnouncement(
-                block: account.block, epoch: record.number, bases: BitBuffer(),
-                testValues: BitBuffer())
-            record.withStates { states in
-                for state in states {
-                    announced.bases.append(state & 2 == 2)
-                    if state & 2 == 2 { announced.testValues.append(state & 1 == 1) }
-                }
-            }
-            try core.send(.bases(announced))
+            try core.send(.bases(record.announcement(block: account.block)))
         }
     }
 
@@ -179,8 +170,10 @@ struct BobBlock {
             try finishReconciliation(&core)
         case .needsReveal(let positions):
             frames[index].asked = positions
-            try request(
-                RiceCodedPositions(encoding: positions.map(UInt64.init).sorted()), index, &core)
+            let asked = CodedPositions(
+                encoding: positions.map(UInt32.init).sorted(),
+                below: UInt64(account.plans[index].frameBits))
+            try request(asked, index, &core)
         case .failed:
             frames[index].isWhole = true
             account.droppedFrames += 1
@@ -189,7 +182,7 @@ struct BobBlock {
     }
 
     private mutating func request(
-        _ positions: RiceCodedPositions?, _ index: Int, _ core: inout SessionCore
+        _ positions: CodedPositions?, _ index: Int, _ core: inout SessionCore
     ) throws(AbortReason) {
         let request = RevealRequest(
             block: account.block, frame: UInt16(index), positions: positions)

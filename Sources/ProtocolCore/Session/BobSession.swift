@@ -181,7 +181,7 @@ public struct BobSession: ~Copyable {
             return
         }
         let first = batch.slots.lowerBound.rawValue
-        var positions: [UInt64] = []
+        var positions: [UInt32] = []
         var detectors: [UInt8] = []
         var multiples: UInt32 = 0
         var loss = losses[...]
@@ -189,14 +189,14 @@ public struct BobSession: ~Copyable {
             let position = detection.slot.rawValue - first
             while let next = loss.first, next.upperBound <= position { loss.removeFirst() }
             if let next = loss.first, next.contains(position) { continue }
-            positions.append(position)
+            positions.append(UInt32(position))
             detectors.append(detection.detector)
             if detection.isMultiple { multiples += 1 }
         }
         let announcement = DetectionAnnouncement(
             epoch: nextEpoch, firstSlot: batch.slots.lowerBound, slotCount: length,
             provenance: batch.provenance, multipleCount: multiples, losses: losses,
-            positions: RiceCodedPositions(encoding: positions))
+            positions: CodedPositions(encoding: positions, below: length))
         nextEpoch += 1
         outstanding.append(
             OutstandingEpoch(
@@ -212,8 +212,11 @@ public struct BobSession: ~Copyable {
             throw core.violation(message, "epoch \(disclosure.epoch) is not awaited")
         }
         let count = epoch.announcement.positions.count
-        guard let ranks = disclosure.ranks.decode(below: UInt64(count)) else {
-            throw core.violation(message, "the ranks are not detections of the \(count) announced")
+        let ranks: [UInt32]
+        do throws(PositionCodeError) {
+            ranks = try disclosure.ranks.decode(below: UInt64(count))
+        } catch {
+            throw core.violation(message, "ranks of \(count) detections: \(error)")
         }
         outstanding.removeFirst()
         let announced = epoch.announcement
@@ -230,7 +233,7 @@ public struct BobSession: ~Copyable {
             EpochRecord(
                 number: announced.epoch, slots: slots, provenance: announced.provenance,
                 multipleCount: announced.multipleCount,
-                states: split.remaining.open(), disclosedKey: split.key))
+                planes: split.remaining, disclosedKey: split.key))
         try core.checkErrorRate(.z, errors: alarm.z.errors, trials: alarm.z.trials)
         try core.checkErrorRate(.x, errors: alarm.x.errors, trials: alarm.x.trials)
         if disclosure.closesBlock {
@@ -273,19 +276,18 @@ private struct SplitEpoch {
     var counts = StateDetectorCounts()
     var key = (trials: 0, errors: 0)
     var test = (trials: 0, errors: 0)
-    let remaining: SecretParcel
+    let remaining: DetectionPlanes
 
     init(
-        _ detectors: UnsafeBufferPointer<UInt8>, _ ranks: [UInt64], _ disclosure: Disclosure,
+        _ detectors: UnsafeBufferPointer<UInt8>, _ ranks: [UInt32], _ disclosure: Disclosure,
         _ labels: DetectorLabels
     ) {
-        var states: [UInt8] = []
-        states.reserveCapacity(detectors.count - ranks.count)
+        remaining = DetectionPlanes(capacity: detectors.count - ranks.count)
         var next = 0
         for (rank, detector) in detectors.enumerated() {
             let outcome = labels.outcome(of: detector)
-            guard next < ranks.count, ranks[next] == UInt64(rank) else {
-                states.append(EpochRecord.octet(outcome))
+            guard next < ranks.count, ranks[next] == UInt32(rank) else {
+                remaining.append(outcome)
                 continue
             }
             let sent = QubitState(
@@ -300,8 +302,6 @@ private struct SplitEpoch {
                 test = (test.trials + 1, test.errors + error)
             }
         }
-        remaining = SecretParcel(SecretBytes(copying: states))
-        states.erase()
     }
 }
 

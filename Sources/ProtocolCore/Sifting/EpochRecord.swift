@@ -2,40 +2,37 @@ import LinkTypes
 import Quantities
 
 /// The detections of one epoch that were not given away, as one end knows them until the block is
-/// closed and sifted: one octet each, zeroed on release.
-///
-/// Octet layout: bit 0 the bit value, bit 1 set for the X basis, bit 2 (Alice only) set for the
-/// decoy intensity.
-final class EpochRecord: Sendable {
+/// closed and sifted.
+package final class EpochRecord: Sendable {
     let number: UInt32
     let slots: Range<SlotIndex>
     let provenance: Provenance
     let multipleCount: UInt32
     /// Disclosed detections with both ends in Z, and errors among them; known to Bob only.
     let disclosedKey: (trials: Int, errors: Int)
-    private let states: SecretBytes
+    let planes: DetectionPlanes
 
-    init(
+    package init(
         number: UInt32, slots: Range<SlotIndex>, provenance: Provenance, multipleCount: UInt32,
-        states: consuming SecretBytes, disclosedKey: (trials: Int, errors: Int) = (0, 0)
+        planes: DetectionPlanes, disclosedKey: (trials: Int, errors: Int) = (0, 0)
     ) {
         self.number = number
         self.slots = slots
         self.provenance = provenance
         self.multipleCount = multipleCount
-        self.states = states
+        self.planes = planes
         self.disclosedKey = disclosedKey
     }
 
     /// The number of undisclosed detections.
-    var count: Int { states.count }
+    package var count: Int { planes.count }
 
-    func withStates<R>(_ body: (UnsafeBufferPointer<UInt8>) -> R) -> R {
-        states.withBytes { body($0) }
-    }
-
-    static func octet(_ state: QubitState, isDecoy: Bool = false) -> UInt8 {
-        (state.bit ? 1 : 0) | (state.basis == .x ? 2 : 0) | (isDecoy ? 4 : 0)
+    /// What Bob says about the epoch once its block is closed.
+    package func announcement(block: UInt32) -> BasisAnnouncement {
+        let inX = DetectionMask(count: count) { planes.bases[$0] }
+        return BasisAnnouncement(
+            block: block, epoch: number, bases: BitBuffer(planes.bases, count: count),
+            testValues: inX.compress(planes.values))
     }
 }
 
