@@ -115,7 +115,7 @@ private func recordedFrames(seed: UInt64) throws -> [[UInt8]] {
         bytes[4] = 9
         let version = try refusal(of: keepAlive + bytes)
         #expect(
-            version.description == "byte 32, version: expected 1…1, found 9",
+            version.description == "byte 32, version: expected 2…2, found 9",
             "the offset counts the whole stream")
         bytes = keepAlive
         bytes[5] = 200

@@ -3,7 +3,7 @@
 /// | offset | bytes | field |
 /// |---|---|---|
 /// | 0 | 4 | magic, the letters `BERK` |
-/// | 4 | 1 | version of the format, 1 |
+/// | 4 | 1 | version of the format, 2 |
 /// | 5 | 1 | message type |
 /// | 6 | 2 | zero |
 /// | 8 | 8 | session, zero in `hello` |
@@ -13,7 +13,7 @@ public struct FrameHeader: Hashable, Sendable {
     /// The first four bytes of every message.
     public static let magic: [UInt8] = Array("BERK".utf8)
     /// The version of the format.
-    public static let version: UInt8 = 1
+    public static let version: UInt8 = 2
     /// The length of the header in bytes.
     public static let size = 28
 
