@@ -60,6 +60,12 @@ public protocol PulsePattern: Sendable {
 /// quantum random numbers on an emulated source. Philox is not a cryptographic generator, so a
 /// real source replaces this type by stored quantum randomness.
 public struct KeyedPulsePattern: PulsePattern, Hashable {
+    /// The key; as secret as the pattern is meant to be.
+    public let key: UInt64
+    /// The probability of the key basis.
+    public let probabilityZ: Double
+    /// The probability of the signal intensity.
+    public let probabilitySignal: Double
     private let generator: Philox4x32
     private let basisThreshold: UInt32
     private let signalThreshold: UInt32
@@ -68,6 +74,9 @@ public struct KeyedPulsePattern: PulsePattern, Hashable {
     /// signal intensity, both in 0…1 and applied with 32-bit resolution.
     public init(key: UInt64, probabilityZ: Double, probabilitySignal: Double) {
         precondition((0...1).contains(probabilityZ) && (0...1).contains(probabilitySignal))
+        self.key = key
+        self.probabilityZ = probabilityZ
+        self.probabilitySignal = probabilitySignal
         generator = Philox4x32(key: key)
         basisThreshold = Self.threshold(probabilityZ)
         signalThreshold = Self.threshold(probabilitySignal)
@@ -106,6 +115,8 @@ public struct SynchronizationPattern: PulsePattern, Hashable {
         return residue
     }
     private let states: KeyedPulsePattern
+    /// The published key.
+    public var key: UInt64 { states.key }
 
     /// The pattern whose polarization states come from `key`, both bases equally often.
     public init(key: UInt64) {

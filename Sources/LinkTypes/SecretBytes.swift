@@ -38,7 +38,7 @@ public struct SecretBytes: ~Copyable, @unchecked Sendable {
     }
 
     /// Lends the octets for reading; they must not escape `body`.
-    public borrowing func withBytes<R, E: Error>(
+    public borrowing func withBytes<R: ~Copyable, E: Error>(
         _ body: (UnsafeBufferPointer<UInt8>) throws(E) -> R
     ) throws(E) -> R {
         try body(UnsafeBufferPointer(storage))

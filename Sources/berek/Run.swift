@@ -26,7 +26,7 @@ struct Run: AsyncParsableCommand {
             configuration: configuration, catalog: try profiles.catalog(),
             progress: Progress().show)
         let outcome = try await node.run(isStopped: { StopSignals.isRequested })
-        let keys = outcome.delivered.map { (hexadecimal($0.identifier), hexadecimal($0.digest())) }
+        let keys = outcome.delivered.map { ($0.identifier.description, hexadecimal($0.digest())) }
         if json {
             print(
                 JSONText.object([

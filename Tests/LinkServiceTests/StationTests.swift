@@ -34,7 +34,10 @@ struct StationTests {
             let shared = TestBench(bench: bench, context: context)
             let source = EmulatedSource(bench: bench, context: context)
             let parameters = try plan.sessionParameters()
-            let keys = PreSharedKeys(emulatedWithSeed: seed)
+            let aliceKeys = NodeKeyStore(
+                role: .alice, preShared: PreSharedKeys(emulatedWithSeed: seed))
+            let bobKeys = NodeKeyStore(
+                role: .bob, preShared: PreSharedKeys(emulatedWithSeed: seed))
             let (left, right) = await MemoryChannel.pair(
                 reactor: reactor, delay: .microseconds(500))
             let secret = plan.secretPattern(seed: seed)
@@ -42,8 +45,7 @@ struct StationTests {
                 session: AliceSession(
                     parameters: parameters, pattern: secret,
                     expectedKeyFraction: plan.expectedKeyFraction(receiverZ: 0.8),
-                    authenticator: try keys.emulatedAuthenticator(for: .alice),
-                    refillStore: VolatileKeyPoolStore(),
+                    authenticator: try aliceKeys.authenticator(), store: aliceKeys,
                     random: SeededGenerator(seed: seed, label: "Alice")),
                 secretPattern: secret, source: source, channel: left, reactor: reactor)
             let bob = ReceiverStation(
@@ -56,8 +58,7 @@ struct StationTests {
                     publishedKey: plan.publishedKey),
                 session: BobSession(
                     parameters: parameters,
-                    authenticator: try keys.emulatedAuthenticator(for: .bob),
-                    refillStore: VolatileKeyPoolStore(),
+                    authenticator: try bobKeys.authenticator(), store: bobKeys,
                     random: SeededGenerator(seed: seed, label: "Bob")),
                 channel: right, multipleClicks: SeededGenerator(seed: seed, label: "multiple"),
                 reactor: reactor)

@@ -34,8 +34,8 @@ import Testing
         var generator = SeededGenerator(seed: seed &+ UInt64(trial), label: "tampering")
         let role: Role = trial % 2 == 0 ? .alice : .bob
         let frames = role == .alice ? reference.alice : reference.bob
-        // Bob's tag is the last message; when it is changed he has given out his key already.
-        let last = role == .alice ? frames.count : frames.count - 1
+        // After Bob's tag Alice has released her key, and her last message only says so.
+        let last = role == .alice ? frames.count - 1 : frames.count
         // Messages of every phase: half of the trials aim at post-processing at the end.
         let lowest = trial % 4 < 2 ? 0 : max(0, last - 12)
         let target = Int.random(in: lowest..<last, using: &generator)
@@ -61,7 +61,7 @@ import Testing
     @Test(arguments: Trick.allCases) func trickedDeliveryGivesNoKey(_ trick: Trick) throws {
         let seed = Self.seed
         let reference = try Self.reference.get()
-        let tagIndex = reference.alice.count - 1
+        let tagIndex = reference.alice.count - 2
         let target = trick == .forgedTag ? tagIndex : tagIndex / 2
         let link = try LinkUnderTest(.init(seed: seed))
         var held: [UInt8]?
@@ -209,7 +209,7 @@ import Testing
         link.startKey()
         link.run(keys: 1)
         expectNoKey(link, "seed \(setup.seed)")
-        guard case .poolExhausted(needed: 16, available: 8) = link.ofAlice.aborted else {
+        guard case .poolExhausted(needed: 32, available: 8) = link.ofAlice.aborted else {
             Issue.record("\(String(describing: link.ofAlice.aborted))")
             return
         }

@@ -54,24 +54,51 @@ struct SyntheticChannel {
 }
 
 /// Pool stores that remember every call.
-final class RecordingStore: KeyPoolStore, KeyPoolRefillStore {
+final class RecordingStore: KeyPoolStore, SessionStore {
     struct Refill: Hashable {
         var sender: Role
         var offset: UInt64
         var octets: [UInt8]
     }
-    private let record = Mutex<(persisted: [UInt64], refills: [Refill])>(([], []))
+    enum Call: Hashable {
+        case held(KeyIdentifier)
+        case released(KeyIdentifier)
+        case forgotten(KeyIdentifier)
+    }
+    private struct Record {
+        var persisted: [UInt64] = []
+        var refills: [Refill] = []
+        var calls: [Call] = []
+    }
+    private let record = Mutex(Record())
 
     var persisted: [UInt64] { record.withLock { $0.persisted } }
     var refills: [Refill] { record.withLock { $0.refills } }
+    var calls: [Call] { record.withLock { $0.calls } }
 
     func persist(consumedThrough offset: UInt64) { record.withLock { $0.persisted.append(offset) } }
 
-    func refill(_ key: borrowing SecretBytes, poolOf sender: Role, at offset: UInt64) {
-        let octets = key.withBytes { Array($0) }
+    func hold(_ key: borrowing AgreedKey) {
+        let call = Call.held(key.identifier)
+        record.withLock { $0.calls.append(call) }
+    }
+
+    func release(_ key: borrowing AgreedKey) {
+        let call = Call.released(key.identifier)
+        let alice = key.aliceRefill.withBytes { Array($0) }
+        let bob = key.bobRefill.withBytes { Array($0) }
+        let refills = [
+            Refill(sender: .alice, offset: key.aliceOffset, octets: alice),
+            Refill(sender: .bob, offset: key.bobOffset, octets: bob),
+        ]
         record.withLock {
-            $0.refills.append(Refill(sender: sender, offset: offset, octets: octets))
+            $0.calls.append(call)
+            $0.refills += refills
         }
+    }
+
+    func forget(_ identifier: KeyIdentifier) {
+        record.withLock { $0.calls.append(.forgotten(identifier)) }
     }
 }
 
@@ -115,8 +142,8 @@ final class LinkUnderTest {
     let aliceReceives = RecordingStore()
     let bobSends = RecordingStore()
     let bobReceives = RecordingStore()
-    let aliceRefills = RecordingStore()
-    let bobRefills = RecordingStore()
+    let aliceStore = RecordingStore()
+    let bobStore = RecordingStore()
     private var toAlice: [[UInt8]] = []
     private var toBob: [[UInt8]] = []
     private var nextSlot = SlotIndex(0)
@@ -158,7 +185,7 @@ final class LinkUnderTest {
                 hashKey: SecretBytes(copying: hashKey),
                 sending: pool("alice", from: 0, aliceSends),
                 receiving: pool("bob", from: 0, aliceReceives)),
-            refillStore: aliceRefills,
+            store: aliceStore,
             random: SeededGenerator(seed: setup.seed, label: "alice"))
         bob = BobSession(
             parameters: try parameters(setup.bobMaximumErrorRate), limits: setup.limits,
@@ -167,7 +194,7 @@ final class LinkUnderTest {
                 hashKey: SecretBytes(copying: hashKey),
                 sending: pool("bob", from: setup.bobPoolOffset, bobSends),
                 receiving: pool("alice", from: 0, bobReceives)),
-            refillStore: bobRefills, random: SeededGenerator(seed: setup.seed, label: "bob"))
+            store: bobStore, random: SeededGenerator(seed: setup.seed, label: "bob"))
     }
 
     var isOver: Bool { ofAlice.aborted != nil || ofBob.aborted != nil }
@@ -275,7 +302,7 @@ final class LinkUnderTest {
                 end.counts += counts
                 end.countedSlots.append(slots)
             case .dropped: end.dropped += 1
-            case .established: break
+            case .established, .recovered: break
             }
         }
         return outgoing

@@ -22,7 +22,7 @@ private func octets(_ block: SecretBlock) -> [UInt8] { block.key.withBytes { Arr
             #expect(alice.report.epsilon == bob.report.epsilon)
             #expect(alice.report.leakage.totalBits == bob.report.leakage.totalBits)
             let length = try #require(alice.report.keyLength).length
-            #expect(alice.key.count == (length - 256) / 8)
+            #expect(alice.key.count == (length - 384) / 8)
             #expect(alice.report.outcome == .delivered(bits: 8 * alice.key.count))
             #expect(alice.report.keyDetections.total == 30_720)
         }
@@ -312,23 +312,60 @@ private func octets(_ block: SecretBlock) -> [UInt8] { block.key.withBytes { Arr
     @Test func authenticationKeyIsSpentOnceAndPaidBack() throws {
         let seed: UInt64 = 0x5E5E
         var setup = LinkUnderTest.Setup(seed: seed)
-        setup.poolOctets = 16
+        setup.poolOctets = 32
         let link = try LinkUnderTest(setup)
         link.startKey()
         link.run(keys: 2)
-        // One pad is all the pools had: the second block lives on the key of the first.
+        // Alice's pool had just what a block needs: the second lives on the key of the first.
         try #require(link.ofAlice.keys.count == 2 && link.ofBob.keys.count == 2, "seed \(seed)")
-        for store in [link.aliceSends, link.aliceReceives, link.bobSends, link.bobReceives] {
+        for store in [link.aliceSends, link.bobReceives] {
+            #expect(store.persisted == [16, 32, 48, 64], "seed \(seed)")
+        }
+        for store in [link.bobSends, link.aliceReceives] {
             #expect(store.persisted == [16, 32], "seed \(seed)")
         }
-        #expect(Set(link.aliceRefills.refills) == Set(link.bobRefills.refills))
-        #expect(link.aliceRefills.refills.count == 4)
-        #expect(link.aliceRefills.refills.map(\.offset) == [16, 16, 32, 32])
+        #expect(link.aliceStore.refills == link.bobStore.refills)
+        #expect(link.aliceStore.refills.map(\.offset) == [32, 32, 64, 48])
+        #expect(link.aliceStore.refills.map(\.octets.count) == [32, 16, 32, 16])
         for tag in try messages(link.ofAlice.frames) {
             if case .blockTag(let value) = tag {
-                #expect(value.padOffset == UInt64(16 * value.block))
+                #expect(value.padOffset == UInt64(32 * value.block))
+            }
+            if case .released(let value) = tag {
+                #expect(value.padOffset == UInt64(32 * value.block + 16))
             }
         }
+    }
+
+    @Test func bobHoldsBeforeAliceReleasesAndReleasesAfterHer() throws {
+        let seed: UInt64 = 0x5E61
+        let link = try LinkUnderTest(.init(seed: seed))
+        link.startKey()
+        link.run(keys: 1)
+        let key = try #require(link.ofBob.keys.first, "seed \(seed)").identifier
+        #expect(link.aliceStore.calls == [.released(key)])
+        #expect(link.bobStore.calls == [.held(key), .released(key)])
+        // Bob's last word of the block is his tag, Alice's that she released.
+        #expect(try messages(link.ofBob.frames).last?.type == .blockTag)
+        #expect(try messages(link.ofAlice.frames).last?.type == .released)
+    }
+
+    @Test func withoutAlicesReleaseBobHoldsAndReleasesNothing() throws {
+        let seed: UInt64 = 0x5E62
+        let link = try LinkUnderTest(.init(seed: seed))
+        link.tamper = { role, _, bytes in
+            role == .alice && bytes[5] == MessageType.released.rawValue ? [] : [bytes]
+        }
+        link.startKey()
+        link.run(keys: 1, epochs: 40)
+        // Bob misses her message when the next one comes.
+        guard case .protocolViolation = link.ofBob.aborted else {
+            Issue.record("seed \(seed): \(String(describing: link.ofBob.aborted))")
+            return
+        }
+        let key = try #require(link.ofAlice.keys.first, "seed \(seed)").identifier
+        #expect(link.ofBob.keys.isEmpty)
+        #expect(link.bobStore.calls == [.held(key)])
     }
 
     @Test func queuesThatAreFullDropDetections() throws {

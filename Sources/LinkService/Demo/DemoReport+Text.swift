@@ -81,7 +81,7 @@ extension DemoReport {
             let other = alice.delivered.first { $0.identifier == block.identifier }
             let verdict =
                 other?.digest() == block.digest() ? "the same at Alice" : "DIFFERENT AT ALICE"
-            lines.append("    key \(hexadecimal(block.identifier))")
+            lines.append("    key \(block.identifier.description)")
             lines.append("    SHA-256 \(digest), \(verdict)")
         }
         for report in bob.discarded {
@@ -238,7 +238,7 @@ extension DemoReport {
         let report = block.report
         let other = alice.delivered.first { $0.identifier == block.identifier }
         return .object([
-            ("key", .string(hexadecimal(block.identifier))),
+            ("key", .string(block.identifier.description)),
             ("sha256", .string(hexadecimal(block.digest()))),
             ("sha256_alice", other.map { .string(hexadecimal($0.digest())) } ?? .null),
             ("sifted_bits", .integer(Int64(report.keyDetections.total))),

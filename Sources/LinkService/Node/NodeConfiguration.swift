@@ -7,10 +7,14 @@ import Yams
 /// ```yaml
 /// node: bob                 # alice listens, bob connects
 /// peer: 127.0.0.1:7400      # numeric IPv4 address and port
-/// bench: {kind: emulated, seed: 1, drift: buried}
+/// bench: {kind: emulated, seed: 1, drift: buried, source: 127.0.0.1:7401}
 /// plan: {block_bits: 524288, epsilon_secrecy: 1e-6, epsilon_correctness: 1e-9}
 /// keys: 1                   # end after so many keys
+/// state: /var/lib/berek/bob # what survives this process; in memory when left out
 /// ```
+///
+/// Bob's node runs the emulated bench and serves its source at `source`; Alice's node connects to it
+/// there. Without the key it is the next port of the peer's address.
 public struct NodeConfiguration: Hashable, Sendable {
     /// Which end.
     public enum Role: String, CaseIterable, Sendable {
@@ -25,6 +29,14 @@ public struct NodeConfiguration: Hashable, Sendable {
     public var address = "127.0.0.1"
     /// The port.
     public var port: UInt16 = 7400
+    /// Where Bob's node serves the source of the emulated bench to Alice's.
+    public var source: (address: String, port: UInt16) {
+        (sourceAddress ?? address, sourcePort ?? port &+ 1)
+    }
+    private var sourceAddress: String?
+    private var sourcePort: UInt16?
+    /// The folder of what must survive this process, or `nil`.
+    public var state: String?
     /// The seed of the emulated bench, the same at both nodes.
     public var seed: UInt64 = 1
     /// What the fibre of the emulated bench does.
@@ -48,10 +60,15 @@ public struct NodeConfiguration: Hashable, Sendable {
             case "peer": (address, port) = try Self.endpoint(value, reader)
             case "bench": try readBench(value, reader)
             case "plan": try readPlan(value, reader)
+            case "state":
+                guard let folder = value.string, !folder.isEmpty else {
+                    throw reader.error(value, "a folder", reader.text(value))
+                }
+                state = folder
             case "keys": keys = Int(try reader.integer(value, 1...1_000_000))
             default:
                 throw reader.error(
-                    key, "one of node, peer, bench, plan, keys", "'\(name)'")
+                    key, "one of node, peer, bench, plan, keys, state", "'\(name)'")
             }
         }
         for name in ["node", "peer", "bench"] where !stated.contains(name) {
@@ -63,7 +80,9 @@ public struct NodeConfiguration: Hashable, Sendable {
         _ node: Node, _ reader: StrictYAML
     ) throws(ConfigurationError) {
         var kind = false
-        for (key, name, value) in try reader.mapping(node, "a mapping with kind, seed and drift") {
+        for (key, name, value) in try reader.mapping(
+            node, "a mapping with kind, seed, drift and source")
+        {
             switch name {
             case "kind":
                 // Physical benches need a wiring file; there is never a silent fall-back to one.
@@ -73,7 +92,10 @@ public struct NodeConfiguration: Hashable, Sendable {
                 kind = true
             case "seed": seed = try reader.integer(value, 0...UInt64(Int64.max))
             case "drift": drift = try reader.word(value, DriftPreset.self)
-            default: throw reader.error(key, "one of kind, seed, drift", "'\(name)'")
+            case "source":
+                let (address, port) = try Self.endpoint(value, reader)
+                (sourceAddress, sourcePort) = (address, port)
+            default: throw reader.error(key, "one of kind, seed, drift, source", "'\(name)'")
             }
         }
         guard kind else { throw reader.error(node, "the key 'kind'", "no such key") }

@@ -84,6 +84,7 @@ public actor AliceStation {
                     perform(session.step(.cancel("the source refused a pattern: \(error)")))
                 }
             case .deliver(let block): outcome.delivered.append(block)
+            case .recovered: preconditionFailure("only Bob holds keys")
             case .discarded(let report): outcome.discarded.append(report)
             case .aborted(let reason):
                 outcome.abort = reason
@@ -101,6 +102,8 @@ public struct StationOutcome: Sendable {
     public var session: UInt64?
     /// The keys, in order.
     public var delivered: [SecretBlock] = []
+    /// Keys of earlier sessions that this one settled, in order.
+    public var recovered: [KeyIdentifier] = []
     /// The blocks that gave no key, in order.
     public var discarded: [BlockReport] = []
     /// Why the session ended, once it has.

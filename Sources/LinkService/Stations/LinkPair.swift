@@ -24,7 +24,10 @@ public struct LinkPair: Sendable {
         channels: (alice: any MessageChannel, bob: any MessageChannel)? = nil
     ) async throws {
         let parameters = try plan.sessionParameters()
-        let keys = PreSharedKeys(emulatedWithSeed: seed)
+        let aliceKeys = NodeKeyStore(
+            role: .alice, preShared: PreSharedKeys(emulatedWithSeed: seed))
+        let bobKeys = NodeKeyStore(
+            role: .bob, preShared: PreSharedKeys(emulatedWithSeed: seed))
         let (left, right): (any MessageChannel, any MessageChannel)
         if let channels {
             (left, right) = channels
@@ -36,8 +39,7 @@ public struct LinkPair: Sendable {
             session: AliceSession(
                 parameters: parameters, pattern: secret,
                 expectedKeyFraction: plan.expectedKeyFraction(receiverZ: receiverZ),
-                authenticator: try keys.emulatedAuthenticator(for: .alice),
-                refillStore: VolatileKeyPoolStore(),
+                authenticator: try aliceKeys.authenticator(), store: aliceKeys,
                 random: SeededGenerator(seed: seed, label: "Alice's session")),
             secretPattern: secret, source: source, channel: left, reactor: reactor)
         bob = ReceiverStation(
@@ -46,8 +48,7 @@ public struct LinkPair: Sendable {
                 slotPeriod: plan.slotPeriod, slotOrigin: slotOrigin,
                 publishedKey: plan.publishedKey),
             session: BobSession(
-                parameters: parameters, authenticator: try keys.emulatedAuthenticator(for: .bob),
-                refillStore: VolatileKeyPoolStore(),
+                parameters: parameters, authenticator: try bobKeys.authenticator(), store: bobKeys,
                 random: SeededGenerator(seed: seed, label: "Bob's session")),
             channel: right,
             multipleClicks: SeededGenerator(seed: seed, label: "multiple clicks"),

@@ -82,7 +82,7 @@ extension ReceiverStation {
         }
         let slot = try await startPattern(.key)
         isTracking = true
-        reactor.start { await self.track(realign: realign) }
+        trackingTask = reactor.start { await self.track(realign: realign) }
         return slot
     }
 

@@ -73,8 +73,10 @@ public actor ReceiverStation {
     let reactor: any Reactor
     let instruments: ReceiverInstruments
     let settings: ReceiverSettings
-    let channel: any MessageChannel
+    private(set) var channel: any MessageChannel
     var session: BobSession
+    /// Which session of this station is the present one: tasks of an earlier one end.
+    private var generation = 0
     var outbox: SessionOutbox?
     /// Blocks and the reason of the end, as far as they are known.
     public internal(set) var outcome = StationOutcome()
@@ -94,7 +96,6 @@ public actor ReceiverStation {
     public internal(set) var acquisitionFailure: String?
     private var safetyWatches: [Task<Void, Never>] = []
     private let multipleClickGenerator: SeededGenerator
-    private let mirror: SourceMirror?
 
     // Patterns and labels.
     var patternStarts: [PatternSegment] = []
@@ -108,6 +109,7 @@ public actor ReceiverStation {
     /// What the live tracker did.
     public internal(set) var tracking = TrackingReport()
     var isTracking = false
+    var trackingTask: Task<Void, Never>?
 
     /// The executor of the reactor.
     public nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -117,11 +119,10 @@ public actor ReceiverStation {
     /// A node that has not started.
     ///
     /// `multipleClicks` draws the outcome of slots with several clicks; its draws become key bits.
-    /// `mirror` lets an emulated source in this process follow what Alice's node says.
     public init(
         instruments: ReceiverInstruments, settings: ReceiverSettings,
         session: consuming BobSession, channel: any MessageChannel,
-        multipleClicks: SeededGenerator, reactor: any Reactor, mirror: SourceMirror? = nil
+        multipleClicks: SeededGenerator, reactor: any Reactor
     ) {
         self.instruments = instruments
         self.settings = settings
@@ -129,7 +130,6 @@ public actor ReceiverStation {
         self.channel = channel
         self.reactor = reactor
         multipleClickGenerator = multipleClicks
-        self.mirror = mirror
         hostClock = HostClockEstimator(tickPeriod: TickPeriod(picoseconds: 1))
     }
 
@@ -139,12 +139,13 @@ public actor ReceiverStation {
     ///
     /// - Throws: the reason when the session ends instead.
     public func connect() async throws(AbortReason) {
+        let present = generation
         outbox = SessionOutbox(channel: channel, reactor: reactor) { [weak self] in
-            await self?.channelFailed()
+            await self?.channelFailed(present)
         }
         perform(session.step(.start(now: reactor.now)))
-        reactor.start { await self.receiveUntilOver() }
-        reactor.start { await self.tickUntilOver() }
+        reactor.start { await self.receiveUntilOver(present) }
+        reactor.start { await self.tickUntilOver(present) }
         while outcome.session == nil {
             if let reason = outcome.abort { throw reason }
             do throws(CancellationError) {
@@ -167,22 +168,46 @@ public actor ReceiverStation {
     /// Whether the session has ended.
     public var isOver: Bool { session.isOver }
 
-    private func channelFailed() { perform(session.step(.closed)) }
+    /// Takes up another session after the last one ended; instruments, acquisition and calibration
+    /// go on as they are. `connect` comes next.
+    public func resume(
+        session: consuming BobSession, channel: any MessageChannel
+    ) async {
+        precondition(self.session.isOver, "the last session has not ended")
+        isTracking = false
+        await trackingTask?.value
+        generation += 1
+        let labels = labelsInForce
+        self.session = session
+        self.session.labels = labels
+        self.channel = channel
+        outcome.session = nil
+        outcome.abort = nil
+        (patternStarts, labelChanges, frame) = ([], [], nil)
+    }
 
-    private func receiveUntilOver() async {
-        while !session.isOver {
-            guard let bytes = try? await channel.receive() else {
-                perform(session.step(.closed))
+    private func channelFailed(_ session: Int) {
+        if session == generation { perform(self.session.step(.closed)) }
+    }
+
+    private func receiveUntilOver(_ session: Int) async {
+        let channel = channel
+        while session == generation, !self.session.isOver {
+            let bytes = try? await channel.receive()
+            guard session == generation else { return }
+            guard let bytes else {
+                perform(self.session.step(.closed))
                 return
             }
-            perform(session.step(.received(bytes)))
+            perform(self.session.step(.received(bytes)))
         }
     }
 
-    private func tickUntilOver() async {
-        while !session.isOver {
+    private func tickUntilOver(_ session: Int) async {
+        while session == generation, !self.session.isOver {
             try? await reactor.sleep(for: .milliseconds(100))
-            perform(session.step(.tick(now: reactor.now)))
+            guard session == generation else { return }
+            perform(self.session.step(.tick(now: reactor.now)))
         }
     }
 
@@ -193,13 +218,13 @@ public actor ReceiverStation {
             case .established(let session): outcome.session = session
             case .patternStarted(let kind, let slot):
                 patternStarts.append(PatternSegment(kind: kind, start: slot))
-                follow(kind, from: slot)
             case .calibrationCounts(let counts, let slots):
                 frame?.take(counts, slots: slots)
                 tracking.take(counts, labels: session.labels)
             case .dropped(let slots):
                 tracking.droppedSlots += slots.upperBound.rawValue - slots.lowerBound.rawValue
             case .deliver(let block): outcome.delivered.append(block)
+            case .recovered(let key): outcome.recovered.append(key)
             case .discarded(let report): outcome.discarded.append(report)
             case .aborted(let reason):
                 outcome.abort = reason
@@ -208,15 +233,6 @@ public actor ReceiverStation {
                 finishMeasurement()
             case .preparePattern: preconditionFailure("an action of the other end")
             }
-        }
-    }
-
-    private func follow(_ kind: PulsePatternKind, from slot: SlotIndex) {
-        guard let mirror else { return }
-        do {
-            try mirror.source.send(kind.publishedPattern ?? mirror.secretPattern, from: slot)
-        } catch {
-            perform(session.step(.cancel("the emulated source refused a pattern: \(error)")))
         }
     }
 

@@ -88,6 +88,17 @@ public struct Authenticator: ~Copyable, Sendable {
     public mutating func verify(
         _ message: [UInt8], tag: AuthenticationTag
     ) throws(AuthenticationError) {
+        try check(message, tag: tag)
+        try spend(tag)
+    }
+
+    /// The first half of `verify`: throws unless the tag is the one of `message`, spends nothing.
+    ///
+    /// For a message from which something follows that must be durable before its pad is spent;
+    /// `spend` must follow before the next message is tagged or checked.
+    mutating func check(
+        _ message: [UInt8], tag: AuthenticationTag
+    ) throws(AuthenticationError) {
         let pad = try receiving.copy(AuthenticationTag.octetCount, at: tag.offset)
         try requireFreshHashKey()
         addEpsilon(message)
@@ -101,6 +112,10 @@ public struct Authenticator: ~Copyable, Sendable {
             }
         }
         guard difference == 0 else { throw .forged }
+    }
+
+    /// The second half of `verify`: spends the receiving pool through the pad of a checked tag.
+    mutating func spend(_ tag: AuthenticationTag) throws(AuthenticationError) {
         try receiving.spend(through: tag.offset + UInt64(AuthenticationTag.octetCount))
         tagsOfHashKey += 1
     }
@@ -132,7 +147,12 @@ public struct Authenticator: ~Copyable, Sendable {
     }
 
     private mutating func addEpsilon(_ message: [UInt8]) {
-        epsilon = (epsilon + Self.epsilonPerTag(messageOctets: message.count)).nextUp
+        epsilon = epsilon(withTagOver: message.count)
+    }
+
+    /// What `epsilon` will be after one more tag over `octets` octets.
+    borrowing func epsilon(withTagOver octets: Int) -> Double {
+        (epsilon + Self.epsilonPerTag(messageOctets: octets)).nextUp
     }
 
     private borrowing func hash(_ message: [UInt8]) -> GF128 {

@@ -22,6 +22,7 @@ public enum Message: Hashable, Sendable {
     case amplification(AmplificationMessage)
     case discard(DiscardNotice)
     case blockTag(BlockTag)
+    case released(BlockTag)
 
     /// The kind of the message.
     public var type: MessageType {
@@ -45,6 +46,7 @@ public enum Message: Hashable, Sendable {
         case .amplification: .amplification
         case .discard: .discard
         case .blockTag: .blockTag
+        case .released: .released
         }
     }
 }
@@ -61,6 +63,11 @@ public struct Hello: Hashable, Sendable {
     public var sending: Range<UInt64>
     /// The unspent octets of the sender's pool for its peer's tags.
     public var receiving: Range<UInt64>
+    /// The last key the sender released, in any session.
+    public var lastReleased: KeyIdentifier?
+    /// A key of an earlier session that the sender holds without knowing whether the peer released
+    /// it; only Bob can hold one.
+    public var held: KeyIdentifier?
 }
 
 /// Why the sender ends the session. It is not authenticated: nothing but the end follows from it.
@@ -226,7 +233,8 @@ public struct DiscardNotice: Hashable, Sendable {
     public var reason: String
 }
 
-/// The tag of one end over everything said up to the end of a block.
+/// The tag of one end over everything said up to the end of a block, or, in `released`, Alice's
+/// over the name of the block's key.
 public struct BlockTag: Hashable, Sendable {
     /// The block.
     public var block: UInt32

@@ -96,12 +96,12 @@ extension Message {
                 DiscardNotice(
                     block: try reader.integer(UInt32.self, "block"),
                     reason: try reader.reason("reason")))
-        case .blockTag:
-            return .blockTag(
-                BlockTag(
-                    block: try reader.integer(UInt32.self, "block"),
-                    padOffset: try reader.integer(UInt64.self, "pad offset"),
-                    tag: try reader.take(16, "tag")))
+        case .blockTag, .released:
+            let tag = BlockTag(
+                block: try reader.integer(UInt32.self, "block"),
+                padOffset: try reader.integer(UInt64.self, "pad offset"),
+                tag: try reader.take(16, "tag"))
+            return type == .released ? .released(tag) : .blockTag(tag)
         default: preconditionFailure("decoded by init")
         }
     }
@@ -114,6 +114,12 @@ extension Hello {
         parametersDigest = try reader.take(32, "parameters digest")
         sending = try reader.offsets("sending pool")
         receiving = try reader.offsets("receiving pool")
+        lastReleased = Self.name(try reader.take(16, "last released key"))
+        held = Self.name(try reader.take(16, "held key"))
+    }
+
+    private static func name(_ octets: [UInt8]) -> KeyIdentifier? {
+        octets.allSatisfy { $0 == 0 } ? nil : KeyIdentifier(octets: octets)
     }
 }
 

@@ -114,7 +114,7 @@ extension Message {
         case .discard(let value):
             writer.put(value.block)
             writer.put(reason: value.reason)
-        case .blockTag(let value):
+        case .blockTag(let value), .released(let value):
             writer.put(value.block)
             writer.put(value.padOffset)
             writer.put(bytes: value.tag)
@@ -131,6 +131,10 @@ extension Hello {
         for pool in [sending, receiving] {
             writer.put(pool.lowerBound)
             writer.put(pool.upperBound)
+        }
+        // All zeros stand for "none": a digest that happens to be zero is out of the question.
+        for key in [lastReleased, held] {
+            writer.put(bytes: key?.octets ?? [UInt8](repeating: 0, count: 16))
         }
     }
 }

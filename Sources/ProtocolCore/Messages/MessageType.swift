@@ -50,6 +50,8 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
     case discard = 18
     /// The authentication tag of a block.
     case blockTag = 19
+    /// Alice has released the key of a block, so Bob may.
+    case released = 20
 
     /// The end that may send the message, or `nil` when both may.
     public var sender: Role? {
@@ -59,7 +61,7 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
             .verified:
             .bob
         case .patternStart, .disclosure, .sifting, .syndromes, .revealed, .verification,
-            .amplification, .discard:
+            .amplification, .discard, .released:
             .alice
         }
     }
@@ -71,7 +73,7 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
         case .keepAlive: 0
         case .abort: 1024
         case .patternRequest, .patternStart, .estimate, .reconciled, .verification, .verified,
-            .blockTag:
+            .blockTag, .released:
             96
         case .discard: 1024
         case .detections: 1 << 20

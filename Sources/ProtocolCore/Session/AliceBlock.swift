@@ -238,7 +238,10 @@ struct AliceBlock {
         try core.verify(tag)
         guard let (secret, length) = key else { return }
         key = nil
-        try core.release(secret, of: account, keyLength: length, epsilonBefore: epsilonBefore)
+        // Bob's tag says that he holds the key.
+        core.agree(secret, of: account, keyBits: length.length)
+        try core.release(of: account, keyLength: length, epsilonBefore: epsilonBefore)
+        try core.sendReleased(block: account.block)
     }
 
     private mutating func discard(

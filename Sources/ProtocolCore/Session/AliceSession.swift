@@ -36,18 +36,20 @@ public struct AliceSession: ~Copyable {
     ///     earlier ones had.
     ///   - lead: how long before its first slot a new pattern must be known to the source.
     ///   - authenticator: the pools and the hash key shared with Bob.
-    ///   - refillStore: where fresh authentication key is made durable.
+    ///   - store: where keys and fresh authentication key are made durable.
+    ///   - memory: what the store knows of earlier sessions.
     ///   - random: the source of Alice's random numbers; in production a quantum or hardware one.
     public init(
         parameters: SessionParameters, limits: SessionLimits = SessionLimits(),
         pattern: any PulsePattern, expectedKeyFraction: Double,
         lead: Duration = .milliseconds(10), authenticator: consuming Authenticator,
-        refillStore: any KeyPoolRefillStore, random: any RandomNumberGenerator & Sendable
+        store: any SessionStore, memory: consuming SessionMemory = SessionMemory(),
+        random: any RandomNumberGenerator & Sendable
     ) {
         precondition(expectedKeyFraction > 0 && expectedKeyFraction <= 1)
         core = SessionCore(
             role: .alice, parameters: parameters, limits: limits, authenticator: authenticator,
-            refillStore: refillStore, random: random)
+            store: store, memory: memory, random: random)
         self.pattern = pattern
         leadSlots = UInt64(lead.inSeconds * parameters.slotRate.rawValue)
         blockDetections = Self.detections(

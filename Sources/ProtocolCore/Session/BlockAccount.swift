@@ -5,10 +5,9 @@ import Quantities
 /// so every number in it was either said on the channel, under the tags, or counted by both from
 /// what was said.
 struct BlockAccount {
-    /// The octets of one-time pad that the tags of a block spend in each direction.
-    static let padOctets = 16
     /// The key bits that go back to the two pools.
-    static let authenticationBits = 2 * 8 * padOctets
+    static let authenticationBits =
+        8 * (AgreedKey.aliceRefillOctets + AgreedKey.bobRefillOctets)
 
     let block: UInt32
     let slots: Range<SlotIndex>

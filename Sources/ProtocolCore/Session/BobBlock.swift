@@ -10,6 +10,7 @@ struct BobBlock {
         case verifying
         case amplifying
         case confirming
+        case releasing
     }
 
     private var stage = Stage.sifting
@@ -20,6 +21,8 @@ struct BobBlock {
     private var codes = CodeCache()
     private var corrected = SecretBits(capacity: 0)
     private var key: (secret: SecretParcel, length: KeyLengthReport)?
+    /// The length of the key that is held until Alice has released hers.
+    private var agreedLength: KeyLengthReport?
     private let epsilonBefore: Double
 
     /// One frame on its way to Alice's.
@@ -52,6 +55,7 @@ struct BobBlock {
             case .verifying: "verification"
             case .amplifying: "amplification"
             case .confirming: "tag"
+            case .releasing: "release"
             }
         return "\(what) of block \(account.block)"
     }
@@ -80,8 +84,9 @@ struct BobBlock {
         case (.revealed(let reply), .reconciling): try take(reply, &core)
         case (.verification(let verification), .verifying): try compare(verification, &core)
         case (.amplification(let order), .amplifying): try amplify(order, &core)
-        case (.blockTag(let tag), .confirming):
-            try confirm(tag, &core)
+        case (.blockTag(let tag), .confirming): try confirm(tag, &core)
+        case (.released(let tag), .releasing):
+            try release(tag, &core)
             return true
         case (.discard(let notice), .waitingForDiscard), (.discard(let notice), .amplifying):
             try check(notice.block, message, core)
@@ -315,8 +320,20 @@ struct BobBlock {
         try core.verify(tag)
         guard let (secret, length) = key else { return }
         key = nil
+        core.agree(secret, of: account, keyBits: length.length)
+        try core.hold()
         try core.sendTag(block: account.block)
-        try core.release(secret, of: account, keyLength: length, epsilonBefore: epsilonBefore)
+        agreedLength = length
+        stage = .releasing
+    }
+
+    private mutating func release(
+        _ tag: BlockTag, _ core: inout SessionCore
+    ) throws(AbortReason) {
+        try check(tag.block, .released(tag), core)
+        try core.verifyReleased(tag)
+        guard let agreedLength else { return }
+        try core.release(of: account, keyLength: agreedLength, epsilonBefore: epsilonBefore)
     }
 
     /// The reason is Bob's own finding, not Alice's words.

@@ -39,16 +39,18 @@ public struct BobSession: ~Copyable {
     ///   - limits: what this end holds and how long it waits.
     ///   - labels: what a click of each detector stands for.
     ///   - authenticator: the pools and the hash key shared with Alice.
-    ///   - refillStore: where fresh authentication key is made durable.
+    ///   - store: where keys and fresh authentication key are made durable.
+    ///   - memory: what the store knows of earlier sessions.
     ///   - random: the source of the session's nonce.
     public init(
         parameters: SessionParameters, limits: SessionLimits = SessionLimits(),
         labels: DetectorLabels = DetectorLabels(), authenticator: consuming Authenticator,
-        refillStore: any KeyPoolRefillStore, random: any RandomNumberGenerator & Sendable
+        store: any SessionStore, memory: consuming SessionMemory = SessionMemory(),
+        random: any RandomNumberGenerator & Sendable
     ) {
         core = SessionCore(
             role: .bob, parameters: parameters, limits: limits, authenticator: authenticator,
-            refillStore: refillStore, random: random)
+            store: store, memory: memory, random: random)
         self.labels = labels
     }
 

@@ -29,8 +29,11 @@ public enum SessionAction: Sendable {
     case calibrationCounts(StateDetectorCounts, slots: Range<SlotIndex>)
     /// Bob: the detections of these slots take no part, because a queue is full.
     case dropped(Range<SlotIndex>)
-    /// A key that both ends hold, verified and authenticated.
+    /// A key that both ends hold, verified and authenticated. It is released in the store already.
     case deliver(SecretBlock)
+    /// Bob: the key of an earlier session turned out to be released by Alice, so it is released
+    /// here as well. Its report was lost with the session that made it.
+    case recovered(KeyIdentifier)
     /// A block gave no key; its report says why.
     case discarded(BlockReport)
     /// The session is over and every secret in it destroyed.
@@ -39,8 +42,8 @@ public enum SessionAction: Sendable {
 
 /// A key, handed over once. The octets are zeroed when the last reference is gone.
 public final class SecretBlock: Sendable {
-    /// The name of the key, 16 octets, the same at both ends; public.
-    public let identifier: [UInt8]
+    /// The name of the key, the same at both ends; public.
+    public let identifier: KeyIdentifier
     /// The key.
     public let key: SecretBytes
     /// What the key was made from; production sinks refuse anything but `.device`.
@@ -49,7 +52,7 @@ public final class SecretBlock: Sendable {
     public let report: BlockReport
 
     init(
-        identifier: [UInt8], key: consuming SecretBytes, provenance: Provenance,
+        identifier: KeyIdentifier, key: consuming SecretBytes, provenance: Provenance,
         report: BlockReport
     ) {
         self.identifier = identifier

@@ -1,13 +1,6 @@
 import LinkTypes
 import Quantities
 
-/// Where fresh authentication key is made durable before a session relies on it.
-public protocol KeyPoolRefillStore: Sendable {
-    /// Makes `key` durable as the octets from `offset` on of the pool that pads the tags of
-    /// `sender`; returns only when it is. Repeating a call with the same octets does nothing.
-    func refill(_ key: borrowing SecretBytes, poolOf sender: Role, at offset: UInt64) throws
-}
-
 /// What the two roles of a session share: greeting, silence, tags, the release of keys, the end.
 struct SessionCore: ~Copyable {
     enum Phase {
@@ -20,13 +13,21 @@ struct SessionCore: ~Copyable {
     let parameters: SessionParameters
     let limits: SessionLimits
     private let digest: [UInt8]
-    private let refillStore: any KeyPoolRefillStore
+    private let store: any SessionStore
+    /// The last key this end released.
+    private var lastReleased: KeyIdentifier?
+    /// Bob: the key of an earlier session whose release by Alice is not settled.
+    private var held: AgreedKey?
+    /// Bob: Alice's greeting, not authenticated yet, says that she released it.
+    private var heldIsSaidReleased = false
+    /// The key of the block that is being confirmed.
+    private var agreed: AgreedKey?
     private(set) var phase = Phase.idle
     private var link: SessionLink
     private var authenticator: Authenticator?
     private var random: any RandomNumberGenerator & Sendable
     private var nonce: [UInt8] = []
-    private var keyName: [UInt8] = []
+    private var peerNonce: [UInt8] = []
     private var actions: [SessionAction] = []
     private var discardedInRow = 0
 
@@ -42,13 +43,16 @@ struct SessionCore: ~Copyable {
 
     init(
         role: Role, parameters: SessionParameters, limits: SessionLimits,
-        authenticator: consuming Authenticator, refillStore: any KeyPoolRefillStore,
-        random: any RandomNumberGenerator & Sendable
+        authenticator: consuming Authenticator, store: any SessionStore,
+        memory: consuming SessionMemory, random: any RandomNumberGenerator & Sendable
     ) {
         self.parameters = parameters
         self.limits = limits
         self.authenticator = consume authenticator
-        self.refillStore = refillStore
+        self.store = store
+        var memory = memory
+        lastReleased = memory.lastReleased
+        held = memory.takeHeld()
         self.random = random
         digest = parameters.digest
         link = SessionLink(role: role, transcriptLimit: limits.transcriptBytes)
@@ -135,7 +139,15 @@ struct SessionCore: ~Copyable {
             .hello(
                 Hello(
                     role: role, nonce: nonce, parametersDigest: digest, sending: pools.sending,
-                    receiving: pools.receiving)))
+                    receiving: pools.receiving, lastReleased: lastReleased,
+                    held: heldIdentifier)))
+    }
+
+    private var heldIdentifier: KeyIdentifier? {
+        switch held {
+        case .some(let key): key.identifier
+        case .none: nil
+        }
     }
 
     private func poolRanges() -> (sending: Range<UInt64>, receiving: Range<UInt64>) {
@@ -153,12 +165,23 @@ struct SessionCore: ~Copyable {
             throw .parametersDiffer(
                 own: digest.hexadecimal, peer: hello.parametersDigest.hexadecimal)
         }
+        var peer = (sending: hello.sending, receiving: hello.receiving)
+        if role == .bob, let id = heldIdentifier, hello.lastReleased == id {
+            // Her word is not authenticated yet. Were it false, the octets appended here would not
+            // be hers, and no tag would fit; nothing of it is durable before one does.
+            heldIsSaidReleased = true
+            appendRefills()
+        } else if role == .alice, let id = lastReleased, hello.held == id {
+            // Bob will add the refills of that key once he has read this end's greeting.
+            peer.receiving = peer.receiving.extended(by: AgreedKey.aliceRefillOctets)
+            peer.sending = peer.sending.extended(by: AgreedKey.bobRefillOctets)
+        }
         let own = poolRanges()
-        try comparePools("own", sender: own.sending, verifier: hello.receiving)
-        try comparePools("peer's", sender: hello.sending, verifier: own.receiving)
-        let (alice, bob) = role == .alice ? (nonce, hello.nonce) : (hello.nonce, nonce)
+        try comparePools("own", sender: own.sending, verifier: peer.receiving)
+        try comparePools("peer's", sender: peer.sending, verifier: own.receiving)
+        peerNonce = hello.nonce
+        let (alice, bob) = role == .alice ? (nonce, peerNonce) : (peerNonce, nonce)
         link.name(aliceNonce: alice, bobNonce: bob)
-        keyName = Array("berek key 1".utf8) + alice + bob
         phase = .running
         awaiting = nil
         emit(.established(session: session))
@@ -208,6 +231,11 @@ struct SessionCore: ~Copyable {
         guard
             let message = link.tagged(sender: role, block: block, parametersDigest: digest)
         else { preconditionFailure("both directions are cut before tags are made") }
+        // Her second tag comes before Bob has the refill.
+        let available = authenticator?.sending.available ?? 0
+        if role == .alice, available < AgreedKey.aliceRefillOctets {
+            throw .poolExhausted(needed: AgreedKey.aliceRefillOctets, available: available)
+        }
         let tag: AuthenticationTag?
         do throws(AuthenticationError) {
             tag = try authenticator?.tag(message)
@@ -218,16 +246,59 @@ struct SessionCore: ~Copyable {
         try send(.blockTag(BlockTag(block: block, padOffset: tag.offset, tag: tag.octets)))
     }
 
+    /// Verifies the peer's tag of a block. Bob learns from Alice's first tag of a session, which
+    /// covers her greeting, whether she released the key he still holds.
     mutating func verify(_ tag: BlockTag) throws(AbortReason) {
         guard
             let message = link.tagged(
-                sender: role.peer, block: tag.block, parametersDigest: digest),
-            let received = AuthenticationTag(offset: tag.padOffset, octets: tag.tag)
+                sender: role.peer, block: tag.block, parametersDigest: digest)
         else { throw violation(.blockTag(tag), "no block waits for a tag") }
+        try verify(tag, of: message)
+    }
+
+    private mutating func verify(
+        _ tag: BlockTag, of message: [UInt8]
+    ) throws(AbortReason) {
+        guard let received = AuthenticationTag(offset: tag.padOffset, octets: tag.tag) else {
+            throw violation(.blockTag(tag), "a tag has \(AuthenticationTag.octetCount) octets")
+        }
         do throws(AuthenticationError) {
-            try authenticator?.verify(message, tag: received)
+            try authenticator?.check(message, tag: received)
         } catch {
             throw Self.reason(error, block: tag.block)
+        }
+        // Before the pad is spent: it may be one of the octets that this makes durable.
+        try settleHeld()
+        do throws(AuthenticationError) {
+            try authenticator?.spend(received)
+        } catch {
+            throw Self.reason(error, block: tag.block)
+        }
+    }
+
+    /// What Alice said in her greeting about the key that Bob holds is true: acts on it.
+    private mutating func settleHeld() throws(AbortReason) {
+        guard let key = held.take() else { return }
+        let identifier = key.identifier
+        do {
+            if heldIsSaidReleased {
+                try store.release(key)
+            } else {
+                try store.forget(identifier)
+            }
+        } catch {
+            throw .poolStoreFailed("\(error)")
+        }
+        guard heldIsSaidReleased else { return }
+        lastReleased = identifier
+        emit(.recovered(identifier))
+    }
+
+    private mutating func appendRefills() {
+        let role = self.role
+        switch held {
+        case .some(let key): authenticator?.refill(with: key, role: role)
+        case .none: break
         }
     }
 
@@ -244,57 +315,108 @@ struct SessionCore: ~Copyable {
         }
     }
 
-    /// Splits a key whose tags are both verified: the pools first, then the consumer.
-    mutating func release(
-        _ key: SecretParcel, of account: BlockAccount, keyLength: KeyLengthReport,
-        epsilonBefore: Double
-    ) throws(AbortReason) {
-        link.endBlock()
-        discardedInRow = 0
-        let net = BlockAccount.netOctets(ofKeyBits: keyLength.length)
-        let pad = BlockAccount.padOctets
-        let whole = key.open()
-        let (forAlice, forBob, released) = whole.withBytes { octets in
-            (
-                SecretParcel(SecretBytes(copying: octets[..<pad])),
-                SecretParcel(SecretBytes(copying: octets[pad..<2 * pad])),
-                SecretParcel(SecretBytes(copying: octets[2 * pad..<2 * pad + net]))
-            )
+    /// Names and splits the key of a block whose peer's tag is verified: the pools first, then the
+    /// consumer.
+    mutating func agree(_ key: SecretParcel, of account: BlockAccount, keyBits: Int) {
+        let net = BlockAccount.netOctets(ofKeyBits: keyBits)
+        let (alice, bob) = role == .alice ? (nonce, peerNonce) : (peerNonce, nonce)
+        let pools = poolRanges()
+        let (ofAlice, ofBob) =
+            role == .alice ? (pools.sending, pools.receiving) : (pools.receiving, pools.sending)
+        let first = AgreedKey.aliceRefillOctets
+        let second = first + AgreedKey.bobRefillOctets
+        agreed = key.open().withBytes { octets in
+            AgreedKey(
+                identifier: KeyIdentifier(
+                    aliceNonce: alice, bobNonce: bob, block: account.block),
+                provenance: account.provenance,
+                key: SecretBytes(copying: octets[second..<second + net]),
+                aliceRefill: SecretBytes(copying: octets[..<first]),
+                aliceOffset: ofAlice.upperBound,
+                bobRefill: SecretBytes(copying: octets[first..<second]),
+                bobOffset: ofBob.upperBound)
         }
-        try refill(role == .alice ? forAlice : forBob, isSending: true)
-        try refill(role == .alice ? forBob : forAlice, isSending: false)
-        var epsilon = EpsilonLedger()
-        for entry in Rusca2018.epsilonEntries(parameters.security) { epsilon.add(entry) }
-        epsilon.add(
-            name: "authentication", value: max(0, authenticationEpsilon - epsilonBefore),
-            source: "tags of this block, both directions")
-        var name = keyName
-        withUnsafeBytes(of: account.block.littleEndian) { name.append(contentsOf: $0) }
-        let report = account.report(
-            session: session, outcome: .delivered(bits: 8 * net), keyLength: keyLength,
-            epsilon: epsilon)
-        emit(
-            .deliver(
-                SecretBlock(
-                    identifier: Array(SHA256.digest(of: name)[..<16]), key: released.open(),
-                    provenance: account.provenance, report: report)))
     }
 
-    private mutating func refill(_ parcel: SecretParcel, isSending: Bool) throws(AbortReason) {
-        let key = parcel.open()
-        let pools = poolRanges()
+    /// Bob: makes the agreed key durable before his tag tells Alice that he holds it.
+    mutating func hold() throws(AbortReason) {
         do {
-            try refillStore.refill(
-                key, poolOf: isSending ? role : role.peer,
-                at: isSending ? pools.sending.upperBound : pools.receiving.upperBound)
+            switch agreed {
+            case .some(let key): try store.hold(key)
+            case .none: preconditionFailure("a key is agreed before it is held")
+            }
         } catch {
             throw .poolStoreFailed("\(error)")
         }
-        if isSending {
-            authenticator?.refillSending(key)
-        } else {
-            authenticator?.refillReceiving(key)
+    }
+
+    /// Releases the agreed key: the store first, then the pools in memory and the consumer.
+    mutating func release(
+        of account: BlockAccount, keyLength: KeyLengthReport, epsilonBefore: Double
+    ) throws(AbortReason) {
+        guard let key = agreed.take() else {
+            preconditionFailure("a key is agreed before it is released")
         }
+        do { try store.release(key) } catch { throw .poolStoreFailed("\(error)") }
+        link.endBlock()
+        discardedInRow = 0
+        lastReleased = key.identifier
+        let role = self.role
+        authenticator?.refill(with: key, role: role)
+        var epsilon = EpsilonLedger()
+        for entry in Rusca2018.epsilonEntries(parameters.security) { epsilon.add(entry) }
+        // Bob has checked the tag of `released`; Alice makes it only now that the key is released.
+        let spent =
+            role == .alice ? epsilonWithRelease(of: account.block) : authenticationEpsilon
+        epsilon.add(
+            name: "authentication", value: max(0, spent - epsilonBefore),
+            source: "tags of this block, both directions")
+        let report = account.report(
+            session: session, outcome: .delivered(bits: 8 * key.key.count),
+            keyLength: keyLength, epsilon: epsilon)
+        emit(
+            .deliver(
+                SecretBlock(
+                    identifier: key.identifier, key: key.key.duplicate(),
+                    provenance: account.provenance, report: report)))
+    }
+
+    private func epsilonWithRelease(of block: UInt32) -> Double {
+        let octets = releaseMessage(block: block).count
+        return switch authenticator {
+        case .some(let held): held.epsilon(withTagOver: octets)
+        case .none: 0
+        }
+    }
+
+    /// Alice: tells Bob that the key of `block` is released here.
+    mutating func sendReleased(block: UInt32) throws(AbortReason) {
+        let message = releaseMessage(block: block)
+        let tag: AuthenticationTag?
+        do throws(AuthenticationError) {
+            tag = try authenticator?.tag(message)
+        } catch {
+            throw Self.reason(error, block: block)
+        }
+        guard let tag else { return }
+        try send(.released(BlockTag(block: block, padOffset: tag.offset, tag: tag.octets)))
+    }
+
+    /// Bob: verifies that Alice released the key of the block.
+    mutating func verifyReleased(_ tag: BlockTag) throws(AbortReason) {
+        try verify(tag, of: releaseMessage(block: tag.block))
+    }
+
+    /// What the tag of `released` covers.
+    private func releaseMessage(block: UInt32) -> [UInt8] {
+        let (alice, bob) = role == .alice ? (nonce, peerNonce) : (peerNonce, nonce)
+        let identifier = KeyIdentifier(aliceNonce: alice, bobNonce: bob, block: block)
+        var writer = ByteWriter()
+        writer.put(bytes: "berek released 1".utf8)
+        writer.put(session)
+        writer.put(block)
+        writer.put(bytes: identifier.octets)
+        return writer.bytes
     }
 
     /// Records a block without key; several in a row end the session.
@@ -337,6 +459,8 @@ struct SessionCore: ~Copyable {
         }
         phase = .over
         authenticator = nil
+        agreed = nil
+        held = nil
         link.destroy()
         emit(.aborted(reason))
     }
@@ -345,4 +469,27 @@ struct SessionCore: ~Copyable {
 extension KeyPool {
     /// The offsets of the octets not yet spent.
     var unspent: Range<UInt64> { consumedThrough..<consumedThrough + UInt64(available) }
+}
+
+extension Authenticator {
+    /// Adds the refills of a key to both pools.
+    mutating func refill(with key: borrowing AgreedKey, role: Role) {
+        switch role {
+        case .alice:
+            refillSending(key.aliceRefill.duplicate())
+            refillReceiving(key.bobRefill.duplicate())
+        case .bob:
+            refillSending(key.bobRefill.duplicate())
+            refillReceiving(key.aliceRefill.duplicate())
+        }
+    }
+}
+
+extension Range<UInt64> {
+    /// The range with `count` more at its end, or itself when that is out of reach: the peer's
+    /// numbers may be any.
+    fileprivate func extended(by count: Int) -> Range<UInt64> {
+        let (end, overflow) = upperBound.addingReportingOverflow(UInt64(count))
+        return overflow ? self : lowerBound..<end
+    }
 }
