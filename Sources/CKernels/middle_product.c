@@ -33,8 +33,8 @@
 // fit the second-level cache.
 #define BLOCK_BITS 9
 #define ROW_BITS 13
-// A strip of all rows, of so many elements or of four columns.
-#define STRIP_ELEMENTS 2048
+// A strip of all rows has so many elements, or four columns where that is more.
+#define STRIP_ELEMENTS 8192
 
 /// A factor c of a layer, and c * x^64.
 struct factor {
@@ -204,7 +204,7 @@ static struct shape shape_of(size_t right_words, size_t window_words) {
     shape.row_bits = shape.bits < ROW_BITS ? shape.bits : ROW_BITS;
     shape.row_count_bits = shape.bits - shape.row_bits;
     const size_t columns = (size_t)STRIP_ELEMENTS >> shape.row_count_bits;
-    shape.strip_width = columns < 4 ? 4 : columns;
+    shape.strip_width = shape.row_count_bits == 0 ? 0 : columns < 4 ? 4 : columns;
     return shape;
 }
 
@@ -234,8 +234,21 @@ void berek_copy_bits(
     int64_t bit_offset) {
     const int64_t first = bit_offset >> 6, end = (int64_t)source_words;
     const unsigned shift = (unsigned)(bit_offset & 63);
-    for (size_t i = 0; i < count; i++) {
-        const int64_t at = first + (int64_t)i;
+    // Words from `inside` to `last` come from two words of the source, the others from fewer.
+    const int64_t needed = (int64_t)count;
+    int64_t inside = first < 0 ? -first : 0, last = end - 1 - first;
+    if (inside > needed) inside = needed;
+    if (last > needed) last = needed;
+    if (last < inside) last = inside;
+    for (int64_t i = 0; i < needed; i++) {
+        if (i == inside) {
+            for (; i < last; i++) {
+                const uint64_t high = source[first + i + 1] << 1 << (63 - shift);
+                words[i] = source[first + i] >> shift | high;
+            }
+            if (i == needed) break;
+        }
+        const int64_t at = first + i;
         const uint64_t low = at >= 0 && at < end ? source[at] : 0;
         const uint64_t high = at + 1 >= 0 && at + 1 < end ? source[at + 1] : 0;
         words[i] = low >> shift | high << 1 << (63 - shift);

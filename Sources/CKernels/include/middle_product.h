@@ -15,7 +15,7 @@ void berek_middle_product(
     uint64_t *window, size_t window_words, const uint64_t *left, const uint64_t *right,
     size_t right_words, uint64_t *work, berek_kernel kernel);
 
-/// The words of work memory berek_middle_product needs: at most 5 * N + N / 1024 + 8192, N being
+/// The words of work memory berek_middle_product needs: at most 5 * N + N / 1024 + 17600, N being
 /// the power of two at or above right_words + window_words - 1.
 size_t berek_middle_product_work(size_t right_words, size_t window_words);
 

@@ -8,9 +8,9 @@ enum BinaryPolynomial {
     /// product of `seed` and the bits of `secret` from `from` on.
     ///
     /// With W = ⌈secret bits/64⌉ + `result` words, memory beyond the operands is below
-    /// 8·(2W + 5N + N/1024) octets + 64 KiB, N being the power of two at or above W: for a modified
-    /// Toeplitz hash of n bits to n/2, n a power of two, 7/8 octet per input bit, and below
-    /// 2 octets per input bit for any sizes.
+    /// 8·(2W + 5N + N/1024) octets + 140 KiB, N being the power of two at or above W: for a
+    /// modified Toeplitz hash of n bits to n/2, n a power of two, 7/8 octet per input bit, and
+    /// never more than 12/8 octets for each of the 64·W bits.
     static func window(
         of seed: BitBuffer, times secret: BitBuffer, from: Int, at: Int,
         into result: inout WorkWords
