@@ -30,6 +30,20 @@ public enum FiniteKey {
         return sampling(a, b, c, d, terms: terms)
     }
 
+    /// The bound that keys are made with: of `applied` + `sampled` events whose errors are a random
+    /// split, with the rate `observed` among the sampled ones, the rate of the others exceeds this
+    /// value with probability at most ε²; 1/2 where no smaller bound can be given. See the formula at
+    /// `BoundConditions.Sampling.hoeffding` in docs/key-from-detections.md.
+    public static func sampledRateUpper(
+        observed: Double, applied: Double, sampled: Double, epsilon: Double
+    ) -> Double {
+        precondition(observed >= 0 && applied > 0 && sampled > 0 && epsilon > 0 && epsilon < 1)
+        guard observed < 0.5 else { return 0.5 }
+        return hoeffdingRate(
+            observed, applied: applied, sampled: sampled, limit: sampled,
+            inverseEpsilon: 1 / epsilon)
+    }
+
     /// The deviation of random sampling without replacement in the form of Serfling (Ann. Statist.
     /// 2, 39, 1974): of `c` + `d` events whose errors are a random split, the rate among the `c`
     /// exceeds that among the `d` by √(ln(1/ε) / f), f = c d² / ((c + d)(d + 1)), with probability
