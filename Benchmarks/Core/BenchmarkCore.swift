@@ -5,9 +5,10 @@ import Glibc
 struct BenchmarkCore {
     /// The stages in the order in which they run; each is one file of this folder.
     static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = [
-        ("amplification", PrivacyAmplificationBenchmark.run),
-        ("hashing", HashingBenchmark.run),
         ("sifting", { benchmarkSifting(&$0) }),
+        ("hashing", HashingBenchmark.run),
+        ("security", securityStage),
+        ("amplification", PrivacyAmplificationBenchmark.run),
     ]
 
     static func main() {

@@ -103,7 +103,8 @@ public struct KeyRatePrediction: Sendable {
             let length = Double(
                 Rusca2018.keyLength(
                     counts: counts, intensities: parameters.intensities,
-                    security: parameters.security, leakage: leakage
+                    security: parameters.security, leakage: leakage,
+                    conditions: parameters.boundConditions
                 ).length)
             sum += length
             squares += length * length

@@ -176,7 +176,8 @@ extension Rusca2018 {
     /// f ≥ 1 given. `samples` is at least 2.
     public static func predictedKeyLength(
         _ expectation: ExpectedCounts, intensities: DecoyIntensities,
-        security: SecurityParameters, reconciliationEfficiency: Double, samples: Int = 200,
+        security: SecurityParameters, reconciliationEfficiency: Double,
+        conditions: BoundConditions = BoundConditions(), samples: Int = 200,
         using generator: inout some RandomNumberGenerator
     ) throws(DecoyStateError) -> PredictedKeyLength {
         precondition(samples >= 2 && reconciliationEfficiency >= 1)
@@ -187,7 +188,8 @@ extension Rusca2018 {
             let bits = (reconciliationEfficiency * detections * entropy).rounded(.up)
             leakage.append(.syndrome, bits: Int(bits))
             return keyLength(
-                counts: counts, intensities: intensities, security: security, leakage: leakage)
+                counts: counts, intensities: intensities, security: security, leakage: leakage,
+                conditions: conditions)
         }
         var sum = 0.0
         var squares = 0.0

@@ -30,6 +30,20 @@ public enum FiniteKey {
         return sampling(a, b, c, d, terms: terms)
     }
 
+    /// The bound that keys are made with: of `applied` + `sampled` events whose errors are a random
+    /// split, with the rate `observed` among the sampled ones, the rate of the others exceeds this
+    /// value with probability at most ε²; 1/2 where no smaller bound can be given. See the formula at
+    /// `BoundConditions.Sampling.hoeffding` in docs/key-from-detections.md.
+    public static func sampledRateUpper(
+        observed: Double, applied: Double, sampled: Double, epsilon: Double
+    ) -> Double {
+        precondition(observed >= 0 && applied > 0 && sampled > 0 && epsilon > 0 && epsilon < 1)
+        guard observed < 0.5 else { return 0.5 }
+        return hoeffdingRate(
+            observed, applied: applied, sampled: sampled, limit: sampled,
+            inverseEpsilon: 1 / epsilon)
+    }
+
     /// The deviation of random sampling without replacement in the form of Serfling (Ann. Statist.
     /// 2, 39, 1974): of `c` + `d` events whose errors are a random split, the rate among the `c`
     /// exceeds that among the `d` by √(ln(1/ε) / f), f = c d² / ((c + d)(d + 1)), with probability
@@ -72,20 +86,24 @@ public enum FiniteKey {
     /// 2 ln(1/ε) but with probability ε², D the relative entropy. As D(b‖p) ≥ (p − b)²/(2p(1 − p))
     /// for b ≤ p ≤ 1/2, with L = 2 ln(1/ε)/d
     ///
-    /// p ≤ [b + L + √(2Lb(1 − b) + L²)] / (1 + 2L), and the rate of the rest is
-    /// b + (p − b)(c + d)/c.
+    /// p ≤ b + √(2Lb(1 − b)) + 2L, and the rate of the rest is b + (p − b)(c + d)/c.
     ///
-    /// Grows with b, so an upper bound may stand for it. `c` and `d` may be lower bounds when
-    /// `limit`, in the last factor, is an upper bound of d. 1/2 where no smaller bound can be given.
+    /// Grows with b and falls with c, so bounds may stand for them. As a function of √d the second
+    /// is convex, so for any d between `d` and `limit` it is at most the larger of its values there.
+    /// 1/2 where no smaller bound can be given.
     static func hoeffdingRate<S: KeyLengthScalar>(
         _ b: S, applied c: S, sampled d: S, limit: S, inverseEpsilon: S
     ) -> S {
         let half = S(0.5)
-        let scale = S(2) * inverseEpsilon.naturalLogarithm / d
-        let spread = (S(2) * scale * b * (S(1) - b) + scale * scale).root
-        let whole = (b + scale + spread) / (S(1) + S(2) * scale)
-        guard whole.upperValue < 0.5 else { return half }
-        return S.least(b + (whole - b) * (c + limit) / c, half)
+        let logarithm = S(2) * inverseEpsilon.naturalLogarithm
+        func excess(_ size: S) -> S {
+            let scale = logarithm / size
+            return (S(2) * scale * b * (S(1) - b)).root + S(2) * scale
+        }
+        let more = excess(d)
+        guard (b + more).upperValue < 0.5 else { return half }
+        let rest = S.greatest(more * (c + d) / c, excess(limit) * (c + limit) / c)
+        return S.least(b + rest, half)
     }
 
     /// The phase error rate of `applied` single photons in the key basis, (A23) of Rusca et al. 2018

@@ -20,6 +20,66 @@ package struct LabelledChannel: Sendable {
     }
 }
 
+extension LabelledChannel {
+    /// Loss, dark counts and misalignment, nobody listening.
+    package static func honest(
+        transmittance: Double, dark: Double, misalignment: Double
+    ) -> LabelledChannel {
+        func yield(_ photons: Double) -> Double {
+            1 - (1 - dark) * power(1 - transmittance, photons)
+        }
+        func error(_ photons: Double) -> Double {
+            (misalignment * (yield(photons) - dark) + dark / 2) / yield(photons)
+        }
+        return LabelledChannel(
+            yields: (dark, yield(1), yield(2)), errorRates: (error(1), error(1), error(2)))
+    }
+
+    /// The part `strength` of all pulses is measured in a random basis and sent again: bits of those
+    /// are wrong with probability 1/4, and Eve knows half of them.
+    package func intercepted(_ strength: Double) -> LabelledChannel {
+        func worse(_ rate: Double) -> Double { rate + strength * 0.25 * (1 - 2 * rate) }
+        return LabelledChannel(
+            yields: yields,
+            errorRates: (worse(errorRates.key), worse(errorRates.test), worse(errorRates.more)))
+    }
+
+    /// Channels that a bound must survive, by name.
+    package static let gallery: [(name: String, channel: LabelledChannel)] = [
+        ("honest", honest(transmittance: 0.05, dark: 1e-5, misalignment: 0.01)),
+        ("many dark counts", honest(transmittance: 0.03, dark: 2e-3, misalignment: 0.01)),
+        (
+            "single photons suppressed, others favoured",
+            LabelledChannel(yields: (1e-5, 0.03, 0.12), errorRates: (0.01, 0.01, 0.01))
+        ),
+        (
+            "errors in the test basis only",
+            LabelledChannel(yields: (1e-5, 0.05, 0.1), errorRates: (0.005, 0.06, 0.01))
+        ),
+        (
+            "half intercepted",
+            honest(transmittance: 0.05, dark: 1e-5, misalignment: 0.01).intercepted(0.5)
+        ),
+    ]
+}
+
+extension DecoyIntensities {
+    /// The intensities with their probabilities.
+    package var source: [(mean: Double, probability: Double)] {
+        [(signal, signalProbability), (decoy, 1 - signalProbability)]
+    }
+}
+
+extension TwoDecoyIntensities {
+    /// The intensities with their probabilities.
+    package var source: [(mean: Double, probability: Double)] {
+        [
+            (signal, signalProbability), (decoy, decoyProbability),
+            (weak, 1 - signalProbability - decoyProbability),
+        ]
+    }
+}
+
 /// The counts of a block together with the photon numbers they came from.
 package struct LabelledBlock: Sendable {
     /// n_k and m_k of one basis by intensity, and the truth behind them.
