@@ -18,7 +18,10 @@ enum BenchServer {
     static func run(
         _ front: Front, catalog: ProfileCatalog, reactor: EpollReactor
     ) async throws {
-        let usb = try USBBench(catalog: catalog, reactor: reactor)
+        // One model of each family, as many as one virtual host controller has ports.
+        let usb = try USBBench(
+            catalog: catalog, reactor: reactor, units: USBBench.link + USBBench.others)
+        usb.sendCardPulses(true)
         let gpio = try GPIOBench(chip: "gpiochip0", catalog: catalog, reactor: reactor)
         let service = usb.service
         switch front {

@@ -31,10 +31,7 @@ struct FaultChecks {
 
     private func startCard() async throws -> (tagger: any TimeTagger, source: any TagBlockSource) {
         try await usb.wait("the time stamp card") { try await !cards().isEmpty }
-        guard let tagger = try await usb.open("cqt-timestamp-usb").timeTagger else {
-            throw CheckFailure("not a tagger")
-        }
-        return (tagger, try await tagger.start(AcquisitionPlan()))
+        return try await usb.startCard()
     }
 
     private func cards() async throws -> [DiscoveredDevice] {
@@ -63,7 +60,7 @@ struct FaultChecks {
         let ending = try await drain(card.source)
         let noticed = reactor.now
         try requireEqual(ending.error?.code, .disconnected, "end of the acquisition")
-        await card.tagger.close()
+        await usb.stop(card.tagger)
         var iterator = events.makeAsyncIterator()
         guard case .left(_, let left)? = await iterator.next() else {
             throw CheckFailure("expected the card to leave")
@@ -76,7 +73,7 @@ struct FaultChecks {
         let again = try await startCard()
         let report = try await usb.follow(again.source, count: 5000, period: USBBench.cardPeriod)
         try await again.tagger.stop()
-        await again.tagger.close()
+        await usb.stop(again.tagger)
         try requireEqual(report.firstFault, nil, "order of the tags after the return")
         return "\(ending.error?.code.rawValue ?? "") after \(Self.micros(noticed - pulled)), "
             + "left after \(Self.micros(left - pulled)), back and counting"
@@ -120,10 +117,10 @@ struct FaultChecks {
                 "unmarked loss: \(report.firstFault ?? "")")
         } catch let found as DriverError { error = found }
         try require(error != nil || losses > 0, "the fault left no trace")
-        await card.tagger.close()
+        await usb.stop(card.tagger)
         let again = try await startCard()
         let report = try await usb.follow(again.source, count: 2000, period: USBBench.cardPeriod)
-        await again.tagger.close()
+        await usb.stop(again.tagger)
         try requireEqual(report.firstFault, nil, "order of the tags after opening again")
         return error.map { "\($0.code.rawValue): \($0.found)" } ?? "\(losses) losses marked"
     }
@@ -131,7 +128,7 @@ struct FaultChecks {
     private func silence() async throws -> String {
         let card = try await startCard()
         try await card.tagger.stop()
-        await card.tagger.close()
+        await usb.stop(card.tagger)
         bench.inject(
             EmulatedFault(.nakTimeout, endpoint: 0x01, duration: .seconds(5)),
             into: USBBench.card)
@@ -141,13 +138,13 @@ struct FaultChecks {
         try requireEqual(error?.code, .timedOut, "opening a card that takes no command")
         try await reactor.sleep(for: .seconds(6))
         let again = try await startCard()
-        await again.tagger.close()
+        await usb.stop(again.tagger)
         return "\(error?.code.rawValue ?? "") after \(Self.micros(elapsed))"
     }
 
     private func churn() async throws -> String {
         guard let host = usb.ports.usb else { throw CheckFailure("no USB") }
-        // The list of devices is read once a cycle: fifteen of them keep the guest busy.
+        // The list of devices is read once a cycle: so many of them keep the guest busy.
         let events = host.events()
         var iterator = events.makeAsyncIterator()
         try await reactor.sleep(for: .milliseconds(1))
@@ -169,7 +166,7 @@ struct FaultChecks {
         }
         let card = try await startCard()
         let report = try await usb.follow(card.source, count: 2000, period: USBBench.cardPeriod)
-        await card.tagger.close()
+        await usb.stop(card.tagger)
         try requireEqual(report.firstFault, nil, "order of the tags")
         let used = try VHCI().attached().count
         try requireEqual(used, USBBench.units.count, "ports in use")

@@ -11,20 +11,36 @@ import Quantities
 /// doubled or out of order without being seen.
 final class RoundRobinPulses: TaggerInputs {
     private let period: Int64
+    private let isOn: () -> Bool
     private var next: Int64 = 0
 
-    /// - Parameter period: from one pulse to the next, in picoseconds.
-    init(period: Picoseconds) { self.period = period.rawValue }
+    /// - Parameters:
+    ///   - period: from one pulse to the next, in picoseconds.
+    ///   - isOn: whether the pulses come at present. While nobody listens they only cost time.
+    init(period: Picoseconds, isOn: @escaping () -> Bool = { true }) {
+        self.period = period.rawValue
+        self.isOn = isOn
+    }
 
     func takePulses(through time: Picoseconds) -> [InputPulse] {
+        let end = time.rawValue / period
+        guard isOn() else {
+            next = end + 1
+            return []
+        }
         var pulses: [InputPulse] = []
-        while next * period <= time.rawValue {
-            pulses.append(
-                InputPulse(time: Picoseconds(next * period), input: UInt8(next % 4)))
+        while next <= end {
+            pulses.append(InputPulse(time: Picoseconds(next * period), input: UInt8(next % 4)))
             next += 1
         }
         return pulses
     }
+}
+
+/// A switch that the bench reads under the lock of its context.
+final class PulseSwitch: @unchecked Sendable {
+    // @unchecked: touched only under the lock of the context.
+    var isOn = false
 }
 
 /// One instrument of the bench: what it is, and what is to be known about it.
@@ -75,8 +91,23 @@ final class USBBench {
         BenchUnit(serial: "PSD-0001", profile: "mpd-psd", isDeclared: true),
     ]
 
+    /// The other models and firmware versions of the families above. With them the bench has more
+    /// devices than one virtual host controller has ports of a speed.
+    static let siblings = [
+        BenchUnit(serial: "EPC-0001", profile: "oz-epc-400", isDeclared: true),
+        BenchUnit(serial: "MPC220-0001", profile: "thorlabs-mpc220", isDeclared: true),
+        BenchUnit(
+            serial: "DK0ELL3", profile: "thorlabs-ell3", addresses: [10], isDeclared: true),
+        BenchUnit(serial: "LCDD-001", profile: "s15-lcd"),
+        BenchUnit(serial: "P1000001", profile: "thorlabs-pm100usb", kernelDriver: "usbtmc"),
+        BenchUnit(serial: "P1600001", profile: "thorlabs-pm16-120", kernelDriver: "usbtmc"),
+        BenchUnit(serial: "M0100001", profile: "thorlabs-pm101u", kernelDriver: "usbtmc"),
+        BenchUnit(serial: "75330303035351F0A017", profile: "tapr-ticc-2017", isDeclared: true),
+        BenchUnit(serial: "75330303035351F0A025", profile: "tapr-ticc-2025", isDeclared: true),
+    ]
+
     /// All of them, in the order of their ports.
-    static let units = link + others
+    static let units = link + others + siblings
 
     /// What the operator has declared.
     static let wiring = BenchWiring(
@@ -98,26 +129,30 @@ final class USBBench {
     let bench: EmulatedBench
     let service: USBIPService
     private let catalog: ProfileCatalog
-    private var plates = RecordingWaveplates(plateCount: 3)
-    private var mounts = RecordingWaveplates(plateCount: 3)
+    private var plates: [String: RecordingWaveplates] = [:]
+    private var retarders: [String: RecordingRetarders] = [:]
     private let terminals = LoopedTerminals()
+    private let cardPulses = PulseSwitch()
 
     /// The chip on the bench that the pins of the CP2112 are wired to.
     private static let pinChip = "bench pins"
 
-    init(catalog: ProfileCatalog, reactor: EpollReactor) throws {
+    /// - Parameter units: those on the bench, by default all.
+    init(
+        catalog: ProfileCatalog, reactor: EpollReactor, units: [BenchUnit] = USBBench.units
+    ) throws {
         self.catalog = catalog
         bench = EmulatedBench(reactor: reactor, seed: 11)
         service = USBIPService(bench: bench, reactor: reactor)
         bench.gpio.addChip(Self.pinChip, label: "bench", lineNames: ["pin 0", "pin 1"])
-        for unit in Self.units { try bench.add(try entry(unit)) }
+        for unit in units { try bench.add(try entry(unit)) }
         Self.keepPace(bench, on: reactor)
     }
 
     /// Lets instruments that nobody asks anything live on, so that their idle time is not made up for
     /// while a client waits.
-    private static func keepPace(_ bench: EmulatedBench, on reactor: EpollReactor) {
-        reactor.schedule(at: reactor.now + .milliseconds(20)) { [weak bench] in
+    static func keepPace(_ bench: EmulatedBench, on reactor: EpollReactor) {
+        reactor.schedule(at: reactor.now + .milliseconds(50)) { [weak bench] in
             guard let bench else { return }
             bench.keepPace()
             keepPace(bench, on: reactor)
@@ -149,13 +184,23 @@ final class USBBench {
         if let path = bench.usbPath(of: serial) { bench.usb.inject(fault, path: path) }
     }
 
+    /// Switches the pulses at the time stamp card on or off; they are off at first.
+    func sendCardPulses(_ isOn: Bool) {
+        bench.context.exclusively { cardPulses.isOn = isOn }
+    }
+
     // MARK: - What is true
 
-    /// Where the paddles of the polarization controller really are, in degrees.
-    var paddles: [Double] { bench.context.exclusively { plates.angles.map(\.degrees) } }
+    /// Where the axes of a polarization controller really are, in radians or volts.
+    func settings(of serial: String) -> [Double] {
+        bench.context.exclusively {
+            plates[serial]?.angles.map(\.rawValue) ?? retarders[serial]?.drives.map(\.rawValue)
+                ?? []
+        }
+    }
 
-    /// Where the rotation mounts really are, in degrees.
-    var mountAngles: [Double] { bench.context.exclusively { mounts.angles.map(\.degrees) } }
+    /// Where the paddles of the polarization controller of the link really are, in degrees.
+    var paddles: [Double] { settings(of: Self.controller).map { Radians($0).degrees } }
 
     /// The voltage at an output of the U3, which a wire leads to the input of the same number.
     func terminal(_ number: Int) -> Volts {
@@ -184,19 +229,15 @@ final class USBBench {
     ) throws -> BenchConnection {
         let inputs: (any TaggerInputs)? =
             switch profile.id {
-            case "cqt-timestamp-usb": RoundRobinPulses(period: Self.cardPeriod)
+            case "cqt-timestamp-usb":
+                RoundRobinPulses(period: Self.cardPeriod) { [cardPulses] in cardPulses.isOn }
             case "s15-tdc1": RoundRobinPulses(period: Self.taggerPeriod)
             case "umass-timetag-fpga": PeriodicPulses(period: Self.timetagPeriod)
-            case "tapr-ticc-2020": PeriodicPulses(period: Self.counterPeriod)
+            case "tapr-ticc-2017", "tapr-ticc-2020", "tapr-ticc-2025":
+                PeriodicPulses(period: Self.counterPeriod)
             default: nil
             }
         switch profile.id {
-        case "thorlabs-mpc320":
-            plates = RecordingWaveplates(plateCount: 3)
-            return .polarizationController(plates)
-        case "thorlabs-ell14":
-            mounts = RecordingWaveplates(plateCount: unit.addresses.count)
-            return .polarizationController(mounts)
         case "s15-spd":
             return .detector(
                 SimpleDetector(
@@ -205,9 +246,21 @@ final class USBBench {
         case "labjack-u3": return .analogIO(terminals)
         case "silabs-cp2112": return .digitalIO(pins: [0: pin(0), 1: pin(1)])
         default:
-            return try .standIn(
+            let connection = try BenchConnection.standIn(
                 for: profile, name: unit.serial, context: bench.context, gpio: bench.gpio,
-                inputs: inputs)
+                inputs: inputs, units: max(1, unit.addresses.count))
+            remember(connection, of: unit)
+            return connection
+        }
+    }
+
+    /// Keeps what tells the truth about a polarization controller.
+    private func remember(_ connection: BenchConnection, of unit: BenchUnit) {
+        switch connection {
+        case .polarizationController(let turned as RecordingWaveplates):
+            plates[unit.serial] = turned
+        case .retarders(let driven as RecordingRetarders): retarders[unit.serial] = driven
+        default: break
         }
     }
 }

@@ -68,7 +68,7 @@ struct USBChecks {
         let deadline = reactor.now + limit
         while !(try await condition()) {
             guard reactor.now < deadline else { throw CheckFailure("not within \(limit): \(what)") }
-            // To list fifteen devices takes the guest longer than this.
+            // To list all the devices takes the guest longer than this.
             try await reactor.sleep(for: .milliseconds(50))
         }
     }
@@ -106,15 +106,24 @@ struct USBChecks {
         "labjack-u3 usb: ready",
         "mpd-psd PSD-0001 line: ready",
         "oz-dd-100-mc DD100-0001 line: ready",
+        "oz-epc-400 EPC-0001 line: ready",
+        "s15-lcd LCDD-001 serial:/dev/ttyACM ready",
         "s15-spd SPD-0001 serial:/dev/ttyACM ready",
         "s15-spd SPD-0002 serial:/dev/ttyACM ready",
         "s15-tdc1 TDC1-0019 serial:/dev/ttyACM ready",
         "silabs-cp2112 0041BE72 usb: claimed_by_kernel_driver",
+        "tapr-ticc-2017 75330303035351F0A017 line: ready",
         "tapr-ticc-2020 75330303035351F0A020 line: ready",
+        "tapr-ticc-2025 75330303035351F0A025 line: ready",
         "thorlabs-ell14 DK0ELL14 line: ready",
+        "thorlabs-ell3 DK0ELL3 line: ready",
+        "thorlabs-mpc220 MPC220-0001 line: ready",
         "thorlabs-mpc320 38000001 serial:/dev/ttyUSB ready",
         "thorlabs-mtd415t MTD-0001 line: ready",
         "thorlabs-pm100d P0000001 usb: claimed_by_kernel_driver",
+        "thorlabs-pm100usb P1000001 usb: claimed_by_kernel_driver",
+        "thorlabs-pm101u M0100001 usb: claimed_by_kernel_driver",
+        "thorlabs-pm16-120 P1600001 usb: claimed_by_kernel_driver",
     ]
 
     private static func line(_ device: DiscoveredDevice) -> String {
@@ -141,7 +150,7 @@ struct USBChecks {
     private func serialPorts() async throws -> String {
         let listed = await ports.serial?.ports() ?? []
         let usb = listed.filter { $0.vendorID != nil }
-        try requireEqual(usb.count, 9, "serial ports with a USB device behind them")
+        try requireEqual(usb.count, 15, "serial ports with a USB device behind them")
         let paddles = usb.first { $0.serial == USBBench.controller }
         try requireEqual(paddles?.vendorID, 0x0403, "vendor of the paddle controller")
         try requireEqual(paddles?.productID, 0xFAF0, "product of the paddle controller")
@@ -185,16 +194,32 @@ struct USBChecks {
         return report
     }
 
-    private func everyTag() async throws -> String {
+    /// An open time stamp card at work, with its pulses on.
+    func startCard() async throws -> (tagger: any TimeTagger, source: any TagBlockSource) {
         guard let tagger = try await open("cqt-timestamp-usb").timeTagger else {
             throw CheckFailure("not a tagger")
         }
+        bench.sendCardPulses(true)
+        return (tagger, try await tagger.start(AcquisitionPlan()))
+    }
+
+    /// Ends what `startCard` began.
+    func stop(_ card: any TimeTagger) async {
+        bench.sendCardPulses(false)
+        await card.close()
+    }
+
+    /// Five times what the memory of the card holds, and three hundred packets.
+    private static let tagCount = 20_000
+
+    private func everyTag() async throws -> String {
+        let card = try await startCard()
         let started = reactor.now
-        let source = try await tagger.start(AcquisitionPlan())
-        let report = try await follow(source, count: 50_000, period: USBBench.cardPeriod)
+        let report = try await follow(
+            card.source, count: Self.tagCount, period: USBBench.cardPeriod)
         let elapsed = (reactor.now - started).wholeNanoseconds / 1_000_000
-        try await tagger.stop()
-        await tagger.close()
+        try await card.tagger.stop()
+        await stop(card.tagger)
         try requireEqual(report.firstFault, nil, "order of the tags")
         try requireEqual(report.losses, 0, "loss marks")
         return "\(report.tags) tags in \(elapsed) ms, none missing"
