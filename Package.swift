@@ -50,19 +50,19 @@ let package = Package(
         .target(
             name: "TimeTaggers",
             dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
-            path: "drivers/TimeTaggers"),
+            path: "drivers/TimeTaggers", exclude: ["Sessions"]),
         .target(
             name: "PolarizationControllers",
             dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
-            path: "drivers/PolarizationControllers"),
+            path: "drivers/PolarizationControllers", exclude: ["Sessions"]),
         .target(
             name: "SinglePhotonDetectors",
             dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
-            path: "drivers/SinglePhotonDetectors"),
+            path: "drivers/SinglePhotonDetectors", exclude: ["Sessions"]),
         .target(
             name: "BenchInstruments",
             dependencies: ["Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "Instruments"],
-            path: "drivers/BenchInstruments"),
+            path: "drivers/BenchInstruments", exclude: ["Sessions"]),
         .target(
             name: "Calibration", dependencies: ["Quantities", "LinkTypes", "Instruments"],
             path: "calibration"),
@@ -118,6 +118,13 @@ let package = Package(
         // Tests.
         .target(
             name: "TestSupport", dependencies: ["Quantities", "HostIO"], path: "Tests/Support"),
+        // What every driver is held to, for the tests, the virtual machine and the fuzz target.
+        .target(
+            name: "DriverContract",
+            dependencies: [
+                "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
+                "Instruments", "Registry", "OpticalBench", "Emulated",
+            ], path: "Tests/DriverContract"),
         // Runs inside the virtual machine of scripts/kernel-stage.
         .executableTarget(
             name: "kernel-stage-guest",
@@ -180,7 +187,8 @@ let package = Package(
             name: "DriverContractTests",
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
-                "Instruments", "Registry", "OpticalBench", "Emulated", "TestSupport",
+                "Instruments", "Registry", "OpticalBench", "Emulated", "DriverContract", "LinuxIO",
+                "TestSupport",
             ]),
         .testTarget(
             name: "CalibrationTests", dependencies: ["Calibration", "OpticalBench", "TestSupport"]),
@@ -208,7 +216,7 @@ if isFuzzing {
             name: "fuzz-targets",
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "DeviceProfiles", "FirmwareProfiles",
-                "OpticalBench", "EventPipeline", "Emulated", "TestSupport",
+                "OpticalBench", "EventPipeline", "Emulated", "DriverContract", "TestSupport",
             ],
             path: "Tests/Fuzzing/Targets",
             swiftSettings: [.enableExperimentalFeature("Extern")],

@@ -290,7 +290,8 @@ public protocol USBInQueue: AnyObject, Sendable {
     /// Hands a buffer back for another transfer. Never fails: an error arrives as a completion.
     func submit(_ buffer: consuming USBBuffer)
 
-    /// Cancels every pending transfer and waits until each has completed and is freed.
+    /// Cancels every pending transfer and waits until each has completed and is freed. A buffer that is
+    /// handed back later comes back at once, with `cancelled`.
     func cancelAll() async
 }
 

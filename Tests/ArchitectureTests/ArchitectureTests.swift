@@ -54,7 +54,7 @@ struct ArchitectureTests {
     private static let restricted: [String: Set<String>] = [
         "CLibUSB": ["LinuxIO"],
         "CLibGPIOD": ["LinuxIO"],
-        "Emulated": ["LinkService", "kernel-stage-guest"],
+        "Emulated": ["LinkService", "kernel-stage-guest", "DriverContract"],
         "Yams": ["DeviceProfiles", "LinkService"],
         "ArgumentParser": ["berek"],
     ]

@@ -12,6 +12,7 @@ struct FuzzTarget: Sendable {
         FuzzTarget(name: "recording", run: fuzzRecording),
         FuzzTarget(name: "usbip", run: fuzzUSBIP),
         FuzzTarget(name: "model", run: fuzzModel),
+        FuzzTarget(name: "conversation", run: fuzzConversation),
     ]
 
     static let chosen: FuzzTarget = {

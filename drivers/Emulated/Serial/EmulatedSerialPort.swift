@@ -146,6 +146,13 @@ public final class EmulatedSerialPort: SerialPort, @unchecked Sendable {
         }
     }
 
+    /// Ends pending reads with `closed` and leaves the cable in, as closing one file on a port does.
+    package func endReads() {
+        context.exclusively {
+            for reader in readers { end(reader.id, .failure(.closed)) }
+        }
+    }
+
     /// Closes the port; pending reads end with `closed`.
     public func close() async {
         context.exclusively { shut() }

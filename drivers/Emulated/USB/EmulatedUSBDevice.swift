@@ -244,12 +244,17 @@ final class EmulatedUSBInQueue: USBInQueue, @unchecked Sendable {
     func submit(_ buffer: consuming USBBuffer) {
         let carrier = BufferCarrier(buffer)
         context.exclusively {
-            isStopped = false
             unfinished += 1
             let transfer = USBTransfer(
                 buffer: carrier.take(), length: transferSize
             ) { [self] in finish($0) }
-            slot.submit(transfer, to: pipe)
+            // Whoever took a completion just before the cancellation hands its buffer back after it.
+            if isStopped {
+                transfer.error = .cancelled
+                transfer.complete()
+            } else {
+                slot.submit(transfer, to: pipe)
+            }
         }
     }
 

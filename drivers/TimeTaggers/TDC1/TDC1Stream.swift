@@ -115,6 +115,7 @@ extension TDC1Driver {
         guard let run, let stream else { return }
         var nextDelivery = reactor.now + run.flushInterval
         var lastData = reactor.now
+        var lastFlush = reactor.now
         while !run.isStopping, run.failure == nil {
             if await run.blocks.waitForRoom() { run.watch.holdBack() }
             do throws(ByteStreamError) {
@@ -134,6 +135,9 @@ extension TDC1Driver {
             } catch .timedOut {
                 if reactor.now - lastData > Self.silenceLimit {
                     fail(run, TDC1Error.silent.driverError(instrument: name, operation: "read"))
+                } else if isFlushDue(since: max(lastData, lastFlush)) {
+                    lastFlush = reactor.now
+                    await flush(run)
                 }
             } catch .lineError {
                 run.collector.beginLoss(from: run.collector.lastTick, reason: .transferFailure)
@@ -161,6 +165,19 @@ extension TDC1Driver {
         guard let fault else { return }
         run.collector.doubt(from: fault.since, to: last)
         fail(run, fault.what.driverError(instrument: name))
+    }
+
+    /// Whether nothing has come for as long as the reference client waits before it asks for the words
+    /// that do not fill a packet: at less than a hundred a second a packet takes more than a second.
+    private func isFlushDue(since last: HostInstant) -> Bool {
+        guard let wait = profile.timing["flush_after_ms"] else { return false }
+        return reactor.now - last >= .nanoseconds(Int64(wait * 1e6))
+    }
+
+    private func flush(_ run: TDC1Acquisition) async {
+        do throws(DriverError) { try await send("flush", operation: "read events") } catch {
+            fail(run, error)
+        }
     }
 
     private func fail(_ run: TDC1Acquisition, _ error: DriverError) {

@@ -1,3 +1,5 @@
+import HostIO
+import Quantities
 import Synchronization
 
 /// The first of several outcomes.
@@ -39,4 +41,23 @@ final class Race<Outcome: Sendable>: Sendable {
         }
         return try outcome.get()
     }
+}
+
+/// Runs `operation` on the time of `reactor`, but not beyond `limit`.
+///
+/// - Returns: the result, or nil when the operation was still running at the limit: a hang.
+package func within<Result: Sendable>(
+    _ limit: Duration, _ reactor: any Reactor,
+    _ operation: @escaping @Sendable () async throws -> Result
+) async throws -> Result? {
+    let race = Race<Result?>()
+    let work = reactor.start {
+        do { race.finish(.success(try await operation())) } catch { race.finish(.failure(error)) }
+    }
+    let token = reactor.schedule(at: reactor.now + limit) {
+        race.finish(.success(nil))
+        work.cancel()
+    }
+    defer { reactor.cancel(token) }
+    return try await race.result()
 }

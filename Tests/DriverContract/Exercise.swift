@@ -3,22 +3,26 @@ import Instruments
 import LinkTypes
 import Quantities
 
-/// What became of an acquisition.
-struct TagRecord: Sendable {
-    var tickPeriod: TickPeriod
-    var tags: [TimeTag] = []
-    var losses: [LossMark<DeviceTicks>] = []
-    var completeThrough: UInt64 = 0
-}
-
 /// What a user does with an instrument for a second or two, by its kind.
-struct Exercise: Sendable {
-    let reactor: VirtualReactor
-    /// How often the work is repeated.
-    let rounds: Int
+///
+/// Outputs swing over most of their range: nothing may be connected that this could harm.
+package struct Exercise: Sendable {
+    private let reactor: any Reactor
+    private let rounds: Int
+    private let bias: Volts?
+
+    /// An exercise that repeats its work `rounds` times.
+    ///
+    /// - Parameter bias: what a detector whose bias can be set is armed with; nil leaves it. By
+    ///   default ten volts above where the stand-in detector breaks down.
+    package init(reactor: any Reactor, rounds: Int, bias: Volts? = Volts(160)) {
+        self.reactor = reactor
+        self.rounds = rounds
+        self.bias = bias
+    }
 
     /// The acquisition of a time tagger, or nil for other instruments.
-    func run(_ instrument: OpenableInstrument) async throws(DriverError) -> TagRecord? {
+    package func run(_ instrument: OpenableInstrument) async throws(DriverError) -> TagRecord? {
         switch instrument {
         case .timeTagger(let tagger): return try await acquire(tagger)
         case .polarizationController(let controller): try await move(controller)
@@ -63,8 +67,7 @@ struct Exercise: Sendable {
     }
 
     private func count(_ detector: any SinglePhotonDetector) async throws(DriverError) {
-        // Ten volts above where the stand-in detector breaks down.
-        try await detector.biasing?.setBias(Volts(160))
+        if let bias { try await detector.biasing?.setBias(bias) }
         for _ in 0..<rounds {
             try await detector.arm()
             _ = try await detector.status()
@@ -141,38 +144,5 @@ struct Exercise: Sendable {
             }
             for input in 0..<inputs { _ = try await io.input(input) }
         }
-    }
-}
-
-extension TagRecord {
-    mutating func add(_ block: TagBlock) {
-        tags += block.tags
-        losses += block.losses
-        completeThrough = max(completeThrough, block.completeThrough.rawValue)
-    }
-
-    /// The first place where a pulse of the train is missing, doubled or displaced without a mark.
-    func unmarkedLoss(period: Picoseconds) -> String? {
-        let tick = tickPeriod.picoseconds
-        let step = Double(period.rawValue) / tick
-        // Two ticks of rounding, and a thousandth for the clock.
-        let slack = 2 + step / 1000
-        for (first, second) in zip(tags, tags.dropFirst()) where !isMarked(first, second.ticks) {
-            let gap = Double(second.ticks) - Double(first.ticks)
-            if abs(gap - step) > slack {
-                return "from tick \(first.ticks) to \(second.ticks) are \(gap / step) periods"
-            }
-        }
-        guard let last = tags.last else { return nil }
-        if Double(completeThrough) - Double(last.ticks) > step + slack,
-            !isMarked(last, completeThrough)
-        {
-            return "complete through \(completeThrough), last tag at \(last.ticks)"
-        }
-        return nil
-    }
-
-    private func isMarked(_ first: TimeTag, _ end: UInt64) -> Bool {
-        losses.contains { $0.start.rawValue <= end && $0.end.rawValue >= first.ticks }
     }
 }
