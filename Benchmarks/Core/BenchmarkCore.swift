@@ -4,7 +4,9 @@ import Glibc
 @main
 struct BenchmarkCore {
     /// The stages in the order in which they run; each is one file of this folder.
-    static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = []
+    static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = [
+        ("cascade", cascadeStage)
+    ]
 
     static func main() {
         var isQuick = false

@@ -22,6 +22,9 @@ public enum Message: Hashable, Sendable {
     case amplification(AmplificationMessage)
     case discard(DiscardNotice)
     case blockTag(BlockTag)
+    case cascadeStart(CascadeStart)
+    case cascadeParities(CascadeParities)
+    case cascadeDifferences(CascadeDifferences)
 
     /// The kind of the message.
     public var type: MessageType {
@@ -45,6 +48,9 @@ public enum Message: Hashable, Sendable {
         case .amplification: .amplification
         case .discard: .discard
         case .blockTag: .blockTag
+        case .cascadeStart: .cascadeStart
+        case .cascadeParities: .cascadeParities
+        case .cascadeDifferences: .cascadeDifferences
         }
     }
 }

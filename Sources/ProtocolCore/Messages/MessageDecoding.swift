@@ -112,6 +112,10 @@ extension Message {
                     block: try reader.integer(UInt32.self, "block"),
                     padOffset: try reader.integer(UInt64.self, "pad offset"),
                     tag: try reader.take(16, "tag")))
+        case .cascadeStart: return .cascadeStart(try CascadeStart(from: &reader))
+        case .cascadeParities: return .cascadeParities(try CascadeParities(from: &reader))
+        case .cascadeDifferences:
+            return .cascadeDifferences(try CascadeDifferences(from: &reader))
         default: preconditionFailure("decoded by init")
         }
     }
