@@ -9,6 +9,7 @@ struct BenchmarkCore {
         ("hashing", HashingBenchmark.run),
         ("security", securityStage),
         ("amplification", PrivacyAmplificationBenchmark.run),
+        ("cascade", cascadeStage),
     ]
 
     static func main() {

@@ -48,7 +48,8 @@ private func recordedFrames(seed: UInt64) throws -> [[UInt8]] {
     @Test func recordingHoldsEveryOrdinaryMessage() throws {
         let kinds = Set(try messages(try recordedFrames(seed: 0xB0B1)).map(\.type))
         let rare: Set<MessageType> = [
-            .keepAlive, .revealRequest, .revealed, .amplification, .blockTag,
+            .keepAlive, .revealRequest, .revealed, .amplification, .blockTag, .cascadeStart,
+            .cascadeParities, .cascadeDifferences,
         ]
         let missing = Set(MessageType.allCases).subtracting(kinds.union(rare))
         #expect(missing.isEmpty)

@@ -13,6 +13,10 @@ public struct LeakageLedger: Hashable, Sendable {
         case blindReveal
         /// The rest of a frame that was given up: see `appendDroppedFrame`.
         case droppedFrame
+        /// Parities of Cascade that Alice announced, one bit each.
+        case cascadeParityA
+        /// Differences of parities of Cascade that Bob announced, one bit each.
+        case cascadeParityB
         /// The tag that compares the two corrected keys.
         case verificationTag
         /// Key bits compared in the clear to estimate the error rate.

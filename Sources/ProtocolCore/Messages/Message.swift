@@ -23,6 +23,9 @@ public enum Message: Hashable, Sendable {
     case discard(DiscardNotice)
     case blockTag(BlockTag)
     case released(BlockTag)
+    case cascadeStart(CascadeStart)
+    case cascadeParities(CascadeParities)
+    case cascadeDifferences(CascadeDifferences)
 
     /// The kind of the message.
     public var type: MessageType {
@@ -47,6 +50,9 @@ public enum Message: Hashable, Sendable {
         case .discard: .discard
         case .blockTag: .blockTag
         case .released: .released
+        case .cascadeStart: .cascadeStart
+        case .cascadeParities: .cascadeParities
+        case .cascadeDifferences: .cascadeDifferences
         }
     }
 }

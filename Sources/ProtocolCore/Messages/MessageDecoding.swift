@@ -102,6 +102,10 @@ extension Message {
                 padOffset: try reader.integer(UInt64.self, "pad offset"),
                 tag: try reader.take(16, "tag"))
             return type == .released ? .released(tag) : .blockTag(tag)
+        case .cascadeStart: return .cascadeStart(try CascadeStart(from: &reader))
+        case .cascadeParities: return .cascadeParities(try CascadeParities(from: &reader))
+        case .cascadeDifferences:
+            return .cascadeDifferences(try CascadeDifferences(from: &reader))
         default: preconditionFailure("decoded by init")
         }
     }

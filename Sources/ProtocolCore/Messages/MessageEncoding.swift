@@ -118,6 +118,9 @@ extension Message {
             writer.put(value.block)
             writer.put(value.padOffset)
             writer.put(bytes: value.tag)
+        case .cascadeStart(let value): value.encode(to: &writer)
+        case .cascadeParities(let value): value.encode(to: &writer)
+        case .cascadeDifferences(let value): value.encode(to: &writer)
         default: preconditionFailure("encoded by payload")
         }
     }

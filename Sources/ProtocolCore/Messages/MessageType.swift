@@ -52,16 +52,22 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
     case blockTag = 19
     /// Alice has released the key of a block, so Bob may.
     case released = 20
+    /// The parameters and the seed of Cascade.
+    case cascadeStart = 21
+    /// Alice's parities of one step.
+    case cascadeParities = 22
+    /// Where Bob's parities differ.
+    case cascadeDifferences = 23
 
     /// The end that may send the message, or `nil` when both may.
     public var sender: Role? {
         switch self {
         case .hello, .keepAlive, .abort, .blockTag: nil
         case .patternRequest, .detections, .bases, .estimate, .revealRequest, .reconciled,
-            .verified:
+            .verified, .cascadeDifferences:
             .bob
         case .patternStart, .disclosure, .sifting, .syndromes, .revealed, .verification,
-            .amplification, .discard, .released:
+            .amplification, .discard, .released, .cascadeStart, .cascadeParities:
             .alice
         }
     }
@@ -81,6 +87,8 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
         case .syndromes, .revealed: 1 << 14
         case .revealRequest: 1 << 18
         case .amplification: 1 << 24
+        case .cascadeStart: 256
+        case .cascadeParities, .cascadeDifferences: 1 << 21 + 64
         }
     }
 }
@@ -99,6 +107,10 @@ public enum MessageLimits {
     public static let seedBits = 1 << 26
     /// Positions of one reveal request.
     public static let positionsPerReveal = 1 << 16
+    /// Bits of a string that Cascade reconciles, and of a block of one of its passes.
+    public static let cascadeBits: UInt32 = 1 << 26
+    /// Parities of one step of Cascade.
+    public static let cascadeBitsPerStep = 1 << 24
     /// Bits of one reveal message.
     public static let bitsPerMessage = 1 << 16
 }
