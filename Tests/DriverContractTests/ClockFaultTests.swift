@@ -1,4 +1,5 @@
 import DeviceProfiles
+import DriverContract
 import Emulated
 import HostIO
 import Instruments
