@@ -8,8 +8,8 @@ public struct SettingsCache: Sendable {
         var settings: LinkSettings
     }
 
-    /// The relative change of transmittance, dark counts or block size, and a fifth of it as absolute
-    /// change of the misalignment in units of 10 %, that calls for new settings.
+    /// The relative change of transmittance, dark counts or block size that calls for new settings;
+    /// of the misalignment 0.05 times this as an absolute change, of the afterpulses 0.2 times.
     public let tolerance: Double
     /// How many problems are remembered.
     public let capacity: Int
