@@ -24,7 +24,9 @@ struct SessionCore: ~Copyable {
     private(set) var phase = Phase.idle
     private var link: SessionLink
     private var authenticator: Authenticator?
-    private var random: any RandomNumberGenerator & Sendable
+    private var random: WatchedGenerator
+    /// What the health signals of the next blocks compare with.
+    var healthExpectation = HealthExpectation()
     private var nonce: [UInt8] = []
     private var keyName: [UInt8] = []
     private var actions: [SessionAction] = []
@@ -49,7 +51,7 @@ struct SessionCore: ~Copyable {
         self.limits = limits
         self.authenticator = consume authenticator
         self.refillStore = refillStore
-        self.random = random
+        self.random = WatchedGenerator(random)
         digest = parameters.digest
         link = SessionLink(role: role, transcriptLimit: limits.transcriptBytes)
     }
@@ -72,6 +74,11 @@ struct SessionCore: ~Copyable {
         words.reserveCapacity((count + 63) / 64)
         for _ in 0..<((count + 63) / 64) { words.append(random.next()) }
         return BitBuffer(words: words, count: count)
+    }
+
+    /// What the session's generator showed since the last block.
+    private mutating func generatorSignals() -> [HealthSignal] {
+        random.tests.takeSignals("generator of \(role)")
     }
 
     // MARK: Messages
@@ -270,9 +277,10 @@ struct SessionCore: ~Copyable {
             source: "tags of this block, both directions")
         var name = keyName
         withUnsafeBytes(of: account.block.littleEndian) { name.append(contentsOf: $0) }
-        let report = account.report(
+        var report = account.report(
             session: session, outcome: .delivered(bits: 8 * net), keyLength: keyLength,
             epsilon: epsilon)
+        report.health = account.health + generatorSignals()
         emit(
             .deliver(
                 SecretBlock(
@@ -301,11 +309,11 @@ struct SessionCore: ~Copyable {
     mutating func discard(
         _ account: BlockAccount, reason: String, keyLength: KeyLengthReport? = nil
     ) throws(AbortReason) {
-        emit(
-            .discarded(
-                account.report(
-                    session: session, outcome: .discarded(reason), keyLength: keyLength,
-                    epsilon: EpsilonLedger())))
+        var report = account.report(
+            session: session, outcome: .discarded(reason), keyLength: keyLength,
+            epsilon: EpsilonLedger())
+        report.health = account.health + generatorSignals()
+        emit(.discarded(report))
         discardedInRow += 1
         if discardedInRow >= limits.discardedBlocks { throw .noKey(reason) }
     }
