@@ -29,6 +29,28 @@ func clicks(
         }
     }
 
+    /// Codes made by another implementation, written in Python from docs/protocol.md alone.
+    @Test func codesAreThoseOfTheSpecification() throws {
+        func hexadecimal(_ octets: [UInt8]) -> String {
+            octets.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        }
+        let few = CodedPositions(encoding: [3, 17, 18, 1000, 70_000], below: 100_000)
+        #expect(hexadecimal(few.code) == "4a103300266003680000aa7758")
+        let squares = CodedPositions(encoding: (0..<100).map { $0 * $0 }, below: 10_000)
+        #expect(
+            hexadecimal(squares.code)
+                == "88b0830426403c222c03560431f5461520363317f537abc8f1d8f0286af94bfa601ae29a"
+                + "1fbb753b935b07ccfb1b72ec8d5c8ffcd9ecffac1ddd4d0d77dd7cbda08d806888866888"
+                + "8668888668888668888668888668888668888668888668888668888668888608")
+        let many = (0..<5000 as Range<UInt32>).map { ($0 * ($0 + 7)) / 3 + 2 * $0 }
+        let interleaved = CodedPositions(encoding: many, below: 8_352_662)
+        #expect(interleaved.code.count == 7607)
+        #expect(
+            hexadecimal(SHA256.digest(of: interleaved.code))
+                == "59c412b80378609286859e0bfa5aaca816503a5f3078992d4c32153e377a2149")
+        #expect(try interleaved.decode(below: 8_352_662) == many)
+    }
+
     /// A few octets each, however unlike independent clicks they are.
     @Test func extremePositionsComeBack() throws {
         let far: UInt32 = .max - 1

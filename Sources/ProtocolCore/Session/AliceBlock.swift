@@ -105,6 +105,7 @@ struct AliceBlock {
         nextRecord += 1
         guard nextRecord == epochs.count else { return false }
         epochs = []
+        account.assessHealth(core.parameters, core.healthExpectation)
         let sifted = account.sifted
         keyFraction =
             sifted.detectionCount > 0

@@ -59,6 +59,12 @@ public struct AliceSession: ~Copyable {
     /// The name of the session, 0 before both ends greeted.
     public var session: UInt64 { core.session }
 
+    /// What the health signals of the next blocks compare with.
+    public var healthExpectation: HealthExpectation {
+        get { core.healthExpectation }
+        set { core.healthExpectation = newValue }
+    }
+
     /// Whether the session has ended.
     public var isOver: Bool { core.phase == .over }
 
@@ -225,7 +231,8 @@ public struct AliceSession: ~Copyable {
             EpochRecord(
                 number: announced.epoch, slots: announced.firstSlot..<end,
                 provenance: announced.provenance, multipleCount: announced.multipleCount,
-                planes: remaining))
+                planes: remaining),
+            DetectionEvidence(disclosedCount: ranks.count))
         disclosure.closesBlock =
             open.detectionCount >= blockDetections
             || open.records.count >= core.limits.epochsPerBlock

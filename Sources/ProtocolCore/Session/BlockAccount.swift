@@ -14,6 +14,7 @@ struct BlockAccount {
     let epochs: Int
     let provenance: Provenance
     let multipleClicks: Int
+    private let announcedDetections: Int
     private(set) var sifted: SiftedBlock
     private(set) var plans: [ReconciliationPlan] = []
     var estimate: ErrorEstimate?
@@ -21,6 +22,9 @@ struct BlockAccount {
     var keyErrors: IntensityCounts?
     var revealRounds = 0
     var droppedFrames = 0
+    /// What Bob's detections and the disclosed ones show; empty at Alice.
+    private let evidence: DetectionEvidence
+    private(set) var health: [HealthSignal] = []
 
     init(_ epochs: BlockEpochs, quota: Int) {
         block = epochs.block
@@ -30,6 +34,19 @@ struct BlockAccount {
         provenance = epochs.provenance
         multipleClicks = epochs.records.reduce(0) { $0 + Int($1.multipleCount) }
         sifted = SiftedBlock(quota: quota)
+        evidence = epochs.evidence
+        announcedDetections = epochs.detectionCount + evidence.disclosedCount
+    }
+
+    /// Evaluates the health signals, once everything is sifted and before the key is destroyed.
+    mutating func assessHealth(
+        _ parameters: SessionParameters, _ expectation: HealthExpectation
+    ) {
+        let slotCount = slots.upperBound.rawValue - slots.lowerBound.rawValue
+        let rate = Double(announcedDetections) / Double(max(1, evidence.slots ?? slotCount))
+        health =
+            evidence.signals(expectation)
+            + sifted.signals(rate: rate, parameters.intensities, expectation)
     }
 
     mutating func sift(

@@ -123,6 +123,7 @@ struct BobBlock {
         nextRecord += 1
         guard nextRecord == epochs.count else { return }
         epochs = []
+        account.assessHealth(core.parameters, core.healthExpectation)
         guard account.sifted.isComplete else {
             stage = .waitingForDiscard
             return

@@ -30,6 +30,7 @@ public struct BobSession: ~Copyable {
         let announcement: DetectionAnnouncement
         let detections: SecretParcel
         let labels: DetectorLabels
+        let statistics: DetectionStatistics
     }
 
     /// A session that has not started.
@@ -56,6 +57,12 @@ public struct BobSession: ~Copyable {
 
     /// The name of the session, 0 before both ends greeted.
     public var session: UInt64 { core.session }
+
+    /// What the health signals of the next blocks compare with.
+    public var healthExpectation: HealthExpectation {
+        get { core.healthExpectation }
+        set { core.healthExpectation = newValue }
+    }
 
     /// Whether the session has ended.
     public var isOver: Bool { core.phase == .over }
@@ -187,6 +194,7 @@ public struct BobSession: ~Copyable {
         var detectors: [UInt8] = []
         var multiples: UInt32 = 0
         var loss = losses[...]
+        var statistics = DetectionStatistics(slotRate: core.parameters.slotRate)
         for detection in batch.detections {
             let position = detection.slot.rawValue - first
             while let next = loss.first, next.upperBound <= position { loss.removeFirst() }
@@ -194,7 +202,9 @@ public struct BobSession: ~Copyable {
             positions.append(UInt32(position))
             detectors.append(detection.detector)
             if detection.isMultiple { multiples += 1 }
+            statistics.add(detection, slot: position, run: losses.count - loss.count)
         }
+        statistics.endEpoch(slotCount: length, losses: losses)
         let announcement = DetectionAnnouncement(
             epoch: nextEpoch, firstSlot: batch.slots.lowerBound, slotCount: length,
             provenance: batch.provenance, multipleCount: multiples, losses: losses,
@@ -203,7 +213,8 @@ public struct BobSession: ~Copyable {
         outstanding.append(
             OutstandingEpoch(
                 announcement: announcement,
-                detections: SecretParcel(SecretBytes(copying: detectors)), labels: labels))
+                detections: SecretParcel(SecretBytes(copying: detectors)), labels: labels,
+                statistics: statistics))
         detectors.erase()
         try core.send(.detections(announcement))
     }
@@ -235,7 +246,9 @@ public struct BobSession: ~Copyable {
             EpochRecord(
                 number: announced.epoch, slots: slots, provenance: announced.provenance,
                 multipleCount: announced.multipleCount,
-                planes: split.remaining, disclosedKey: split.key))
+                planes: split.remaining, disclosedKey: split.key),
+            DetectionEvidence(
+                disclosedCount: ranks.count, statistics: epoch.statistics, errors: split.errors))
         try core.checkErrorRate(.z, errors: alarm.z.errors, trials: alarm.z.trials)
         try core.checkErrorRate(.x, errors: alarm.x.errors, trials: alarm.x.trials)
         if disclosure.closesBlock {
@@ -278,6 +291,7 @@ private struct SplitEpoch {
     var counts = StateDetectorCounts()
     var key = (trials: 0, errors: 0)
     var test = (trials: 0, errors: 0)
+    var errors = (z: ErrorsByBit(), x: ErrorsByBit())
     let remaining: DetectionPlanes
 
     init(
@@ -299,8 +313,10 @@ private struct SplitEpoch {
             guard sent.basis == outcome.basis else { continue }
             let error = sent.bit == outcome.bit ? 0 : 1
             if sent.basis == .z {
+                errors.z.add(sent: sent.bit, isError: error == 1)
                 key = (key.trials + 1, key.errors + error)
             } else {
+                errors.x.add(sent: sent.bit, isError: error == 1)
                 test = (test.trials + 1, test.errors + error)
             }
         }

@@ -118,6 +118,8 @@ public struct BlockReport: Hashable, Sendable {
     public var keyLength: KeyLengthReport?
     /// Key bits that went back to the authentication pools.
     public var authenticationBits = 0
+    /// What the block shows about the devices; confidential values must not leave the node.
+    public var health: [HealthSignal] = []
 
     /// The Clopper–Pearson interval, at 95 %, of the key-basis error rate.
     public var keyErrorInterval: ClosedRange<Double> {

@@ -25,7 +25,9 @@ struct SessionCore: ~Copyable {
     private(set) var phase = Phase.idle
     private var link: SessionLink
     private var authenticator: Authenticator?
-    private var random: any RandomNumberGenerator & Sendable
+    private var random: WatchedGenerator
+    /// What the health signals of the next blocks compare with.
+    var healthExpectation = HealthExpectation()
     private var nonce: [UInt8] = []
     private var peerNonce: [UInt8] = []
     private var actions: [SessionAction] = []
@@ -53,7 +55,7 @@ struct SessionCore: ~Copyable {
         var memory = memory
         lastReleased = memory.lastReleased
         held = memory.takeHeld()
-        self.random = random
+        self.random = WatchedGenerator(random)
         digest = parameters.digest
         link = SessionLink(role: role, transcriptLimit: limits.transcriptBytes)
     }
@@ -76,6 +78,11 @@ struct SessionCore: ~Copyable {
         words.reserveCapacity((count + 63) / 64)
         for _ in 0..<((count + 63) / 64) { words.append(random.next()) }
         return BitBuffer(words: words, count: count)
+    }
+
+    /// What the session's generator showed since the last block.
+    private mutating func generatorSignals() -> [HealthSignal] {
+        random.tests.takeSignals("generator of \(role)")
     }
 
     // MARK: Messages
@@ -371,9 +378,10 @@ struct SessionCore: ~Copyable {
         epsilon.add(
             name: "authentication", value: max(0, spent - epsilonBefore),
             source: "tags of this block, both directions")
-        let report = account.report(
+        var report = account.report(
             session: session, outcome: .delivered(bits: 8 * key.key.count),
             keyLength: keyLength, epsilon: epsilon)
+        report.health = account.health + generatorSignals()
         emit(
             .deliver(
                 SecretBlock(
@@ -423,11 +431,11 @@ struct SessionCore: ~Copyable {
     mutating func discard(
         _ account: BlockAccount, reason: String, keyLength: KeyLengthReport? = nil
     ) throws(AbortReason) {
-        emit(
-            .discarded(
-                account.report(
-                    session: session, outcome: .discarded(reason), keyLength: keyLength,
-                    epsilon: EpsilonLedger())))
+        var report = account.report(
+            session: session, outcome: .discarded(reason), keyLength: keyLength,
+            epsilon: EpsilonLedger())
+        report.health = account.health + generatorSignals()
+        emit(.discarded(report))
         discardedInRow += 1
         if discardedInRow >= limits.discardedBlocks { throw .noKey(reason) }
     }

@@ -41,11 +41,14 @@ struct BlockEpochs {
     let block: UInt32
     private(set) var records: [EpochRecord] = []
     private(set) var detectionCount = 0
+    /// What the epochs show about the devices.
+    private(set) var evidence = DetectionEvidence()
 
     init(block: UInt32) { self.block = block }
 
-    mutating func append(_ record: EpochRecord) {
+    mutating func append(_ record: EpochRecord, _ evidence: DetectionEvidence) {
         records.append(record)
+        self.evidence += evidence
         detectionCount += record.count
     }
 

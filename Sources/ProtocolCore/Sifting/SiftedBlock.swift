@@ -17,6 +17,8 @@ package struct SiftedBlock {
     package private(set) var keyDetections = (signal: 0, decoy: 0)
     package private(set) var testDetections = (signal: 0, decoy: 0)
     package private(set) var testErrors = (signal: 0, decoy: 0)
+    /// Alice's test bits that were sifted and the errors among them.
+    private(set) var testByBit = ErrorsByBit()
     /// All undisclosed detections looked at, and all key events among them, past the quota as well.
     package private(set) var detectionCount = 0
     package private(set) var keyEventCount = 0
@@ -55,7 +57,8 @@ package struct SiftedBlock {
             .compress(announced.testValues)
         add(
             pair, values: planes.values, keyDecoys: pair.key.compress(planes.decoys),
-            testDecoys: pair.test.compress(planes.decoys), testErrors: reply.testValues ^ results)
+            testDecoys: pair.test.compress(planes.decoys), testBits: reply.testValues,
+            testErrors: reply.testValues ^ results)
         return reply
     }
 
@@ -73,16 +76,16 @@ package struct SiftedBlock {
         let ofKey = DetectionMask(count: matchInX.count) { ~matchInX.words[$0] }
         add(
             pair, values: planes.values, keyDecoys: ofKey.compress(reply.intensities),
-            testDecoys: ofTest.compress(reply.intensities),
+            testDecoys: ofTest.compress(reply.intensities), testBits: reply.testValues,
             testErrors: reply.testValues ^ pair.test.compress(planes.values))
         return true
     }
 
     /// Adds one epoch, up to the key event that fills the quota. `keyDecoys` has a bit for each key
-    /// event, `testDecoys` and `testErrors` one for each test event.
+    /// event, `testDecoys`, Alice's `testBits` and `testErrors` one for each test event.
     private mutating func add(
         _ pair: BasisPair, values: UnsafeBufferPointer<UInt64>, keyDecoys: BitBuffer,
-        testDecoys: BitBuffer, testErrors: BitBuffer
+        testDecoys: BitBuffer, testBits: BitBuffer, testErrors: BitBuffer
     ) {
         detectionCount += pair.count
         keyEventCount += pair.key.ones
@@ -107,6 +110,31 @@ package struct SiftedBlock {
         testDetections.signal += testMask.ones - decoys.populationCount
         self.testErrors.decoy += decoyErrors
         self.testErrors.signal += errors.populationCount - decoyErrors
+        testByBit.add(sent: testBits.slice(0..<testMask.ones), errors: errors)
+    }
+
+    /// What the sifted bits show about the devices, when a fraction `rate` of all slots had a
+    /// detection. Signals of key bits are confidential.
+    func signals(
+        rate: Double, _ intensities: DecoyIntensities, _ expectation: HealthExpectation
+    ) -> [HealthSignal] {
+        var statistics = BitStatistics(isConfidential: true)
+        for (index, word) in key.bits.words.enumerated() where 64 * index < key.count {
+            statistics.add(word, bitCount: min(64, key.count - 64 * index))
+        }
+        var signals = [statistics.bias("key bits", expected: expectation.bias)]
+        signals += statistics.autocorrelation("key bits")
+        signals.append(testByBit.signal("sifted X", alarmRate: HealthSignal.familyAlarmRate))
+        let share = IntensityModel.signalShare(rate: rate, intensities, expectation)
+        for (basis, counts) in [("Z", keyDetections), ("X", testDetections)] {
+            guard let share else { break }
+            signals.append(
+                .proportion(
+                    .intensityRatio, "signal pulses in \(basis)", ones: counts.signal,
+                    trials: counts.signal + counts.decoy, expected: share,
+                    alarmRate: HealthSignal.familyAlarmRate / 2))
+        }
+        return signals
     }
 
     package func destroy() { key.destroy() }
