@@ -1,5 +1,14 @@
 import Quantities
 
+/// How the two ends make their key strings equal.
+public enum ReconciliationEngine: String, Hashable, Sendable, CaseIterable {
+    /// Syndromes of low-density parity-check codes: few messages, little announced by Bob.
+    case ldpc
+    /// Cascade: some hundred round trips. Both directions are charged, so it gives less key than
+    /// the codes under the bounds that are implemented.
+    case cascade
+}
+
 /// What both ends must agree on; a digest of all of it is compared in the first message.
 public struct SessionParameters: Hashable, Sendable {
     /// The rate of pulse slots.
@@ -21,6 +30,8 @@ public struct SessionParameters: Hashable, Sendable {
     public var security: SecurityParameters
     /// The error rate of either basis above which the session ends with an alarm, in (0, 0.5).
     public var maximumErrorRate: Double
+    /// How the key strings are reconciled.
+    public var reconciliation: ReconciliationEngine
 
     /// Parameters with the defaults of a link at rest.
     ///
@@ -28,7 +39,8 @@ public struct SessionParameters: Hashable, Sendable {
     public init(
         slotRate: Hertz, intensities: DecoyIntensities, probabilityZ: Double,
         disclosedFractionZ: Double = 1.0 / 16, disclosedFractionX: Double = 0.25,
-        blockBits: Int = 1 << 20, security: SecurityParameters, maximumErrorRate: Double = 0.11
+        blockBits: Int = 1 << 20, security: SecurityParameters, maximumErrorRate: Double = 0.11,
+        reconciliation: ReconciliationEngine = .ldpc
     ) throws(SessionParametersError) {
         self.slotRate = slotRate
         self.intensities = intensities
@@ -38,6 +50,7 @@ public struct SessionParameters: Hashable, Sendable {
         self.blockBits = blockBits
         self.security = security
         self.maximumErrorRate = maximumErrorRate
+        self.reconciliation = reconciliation
         try validate()
     }
 
@@ -71,6 +84,8 @@ public struct SessionParameters: Hashable, Sendable {
             maximumErrorRate,
         ] { writer.put(value) }
         writer.put(bytes: Rusca2018.name.utf8)
+        // The codes came first and are not named.
+        if reconciliation != .ldpc { writer.put(bytes: reconciliation.rawValue.utf8) }
         return SHA256.digest(of: writer.bytes)
     }
 }
