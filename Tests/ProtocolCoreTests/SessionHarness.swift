@@ -128,6 +128,7 @@ final class LinkUnderTest {
         var bobMaximumErrorRate = 0.11
         var labels = DetectorLabels()
         var limits = SessionLimits()
+        var reconciliation = ReconciliationEngine.ldpc
 
         init(seed: UInt64) { self.seed = seed }
     }
@@ -164,7 +165,7 @@ final class LinkUnderTest {
                 probabilityZ: 0.5, disclosedFractionZ: setup.disclosedFractionZ,
                 disclosedFractionX: setup.disclosedFractionX, blockBits: setup.blockBits,
                 security: SecurityParameters(epsilonSecrecy: 1e-9, epsilonCorrectness: 1e-12),
-                maximumErrorRate: maximumErrorRate)
+                maximumErrorRate: maximumErrorRate, reconciliation: setup.reconciliation)
         }
         func pool(
             _ label: String, from offset: UInt64, _ store: RecordingStore

@@ -18,6 +18,7 @@ struct AliceBlock {
     private var keyFraction: Double?
     private var frames: [FrameState] = []
     private var codes = CodeCache()
+    private var cascade: CascadeAlice?
     private var key: (secret: SecretParcel, length: KeyLengthReport)?
     private let epsilonBefore: Double
 
@@ -56,6 +57,7 @@ struct AliceBlock {
         account.destroy()
         epochs = []
         key = nil
+        cascade = nil
     }
 
     /// Handles one message and says whether the block is finished.
@@ -66,6 +68,8 @@ struct AliceBlock {
         case (.bases(let announced), .sifting): return try sift(announced, &core)
         case (.estimate(let estimate), .estimating): try begin(estimate, &core)
         case (.revealRequest(let request), .reconciling): try reveal(request, &core)
+        case (.cascadeDifferences(let differences), .reconciling):
+            try step(differences, &core)
         case (.reconciled(let notice), .reconciling): try verify(notice, &core)
         case (.verified(let notice), .verifying): return try amplify(notice, &core)
         case (.blockTag(let tag), .confirming):
@@ -127,6 +131,8 @@ struct AliceBlock {
         try check(estimate.block, .estimate(estimate), core)
         try core.checkErrorRate(.z, errors: Int(estimate.errors), trials: Int(estimate.trials))
         account.estimate = estimate
+        stage = .reconciling
+        if core.parameters.reconciliation == .cascade { return try beginCascade(&core) }
         account.plan()
         frames = [FrameState](repeating: FrameState(), count: account.plans.count)
         for (index, plan) in account.plans.enumerated() {
@@ -141,7 +147,44 @@ struct AliceBlock {
                         frameCount: UInt16(account.plans.count), shape: plan.shape,
                         frameBits: UInt32(plan.frameBits), syndrome: syndrome)))
         }
-        stage = .reconciling
+    }
+
+    private mutating func beginCascade(_ core: inout SessionCore) throws(AbortReason) {
+        // The seed is drawn only now that the string is complete.
+        let start = CascadeStart(
+            block: account.block, seed: core.drawWord(), parameters: account.cascadeParameters)
+        let engine = CascadeAlice(
+            parameters: start.parameters, seed: start.seed, bits: account.sifted.keyBits.bits)
+        cascade = engine
+        try core.send(.cascadeStart(start))
+        try announce(engine.start(), step: 0, &core)
+    }
+
+    private mutating func announce(
+        _ parities: BitBuffer, step: Int, _ core: inout SessionCore
+    ) throws(AbortReason) {
+        account.leakage.append(.cascadeParityA, bits: parities.count)
+        try core.send(
+            .cascadeParities(
+                CascadeParities(block: account.block, step: UInt32(step), parities: parities)))
+    }
+
+    private mutating func step(
+        _ answer: CascadeDifferences, _ core: inout SessionCore
+    ) throws(AbortReason) {
+        let message = Message.cascadeDifferences(answer)
+        try check(answer.block, message, core)
+        guard let cascade, Int(answer.step) + 1 == cascade.steps else {
+            throw core.violation(message, "step \(answer.step) was not asked for")
+        }
+        account.leakage.append(.cascadeParityB, bits: answer.differences.count)
+        let next: BitBuffer?
+        do throws(CascadeError) {
+            next = try cascade.step(differences: answer.differences)
+        } catch {
+            throw core.violation(message, "\(error)")
+        }
+        if let next { try announce(next, step: cascade.steps - 1, &core) }
     }
 
     private mutating func reveal(
@@ -190,6 +233,10 @@ struct AliceBlock {
         _ notice: ReconciledNotice, _ core: inout SessionCore
     ) throws(AbortReason) {
         try check(notice.block, .reconciled(notice), core)
+        guard cascade?.isFinished != false else {
+            throw core.violation(.reconciled(notice), "before all parities agree")
+        }
+        cascade = nil
         account.leakage.append(.feedback, bits: ReconciledNotice.countBits)
         account.keyErrors = IntensityCounts(
             signal: Int(notice.signalErrors), decoy: Int(notice.decoyErrors))

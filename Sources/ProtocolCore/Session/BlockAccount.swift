@@ -83,6 +83,11 @@ struct BlockAccount {
             bits: sifted.quota, estimatedQBER: estimatedErrorRate)
     }
 
+    /// The parameters of Cascade once the estimate is known; both ends derive the same.
+    var cascadeParameters: CascadeParameters {
+        .optimized(bits: sifted.quota, errorRate: estimatedErrorRate)
+    }
+
     /// The bits of the sifted key that frame `index` holds.
     func range(ofFrame index: Int) -> Range<Int> {
         let start = plans[..<index].reduce(0) { $0 + $1.frameBits }

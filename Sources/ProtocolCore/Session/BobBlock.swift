@@ -19,6 +19,7 @@ struct BobBlock {
     private var nextRecord = 0
     private var frames: [Frame] = []
     private var codes = CodeCache()
+    private var cascade: CascadeBob?
     private var corrected = SecretBits(capacity: 0)
     private var key: (secret: SecretParcel, length: KeyLengthReport)?
     /// The length of the key that is held until Alice has released hers.
@@ -64,7 +65,7 @@ struct BobBlock {
         account.destroy()
         corrected.destroy()
         for index in frames.indices { frames[index].corrected?.erase() }
-        (epochs, frames, key) = ([], [], nil)
+        (epochs, frames, key, cascade) = ([], [], nil, nil)
     }
 
     /// Announces the bases: the block is closed, its last slot long measured.
@@ -82,6 +83,8 @@ struct BobBlock {
         case (.sifting(let reply), .sifting): try sift(reply, &core)
         case (.syndromes(let syndrome), .reconciling): try decode(syndrome, &core)
         case (.revealed(let reply), .reconciling): try take(reply, &core)
+        case (.cascadeStart(let start), .reconciling): try begin(start, core)
+        case (.cascadeParities(let parities), .reconciling): try step(parities, &core)
         case (.verification(let verification), .verifying): try compare(verification, &core)
         case (.amplification(let order), .amplifying): try amplify(order, &core)
         case (.blockTag(let tag), .confirming): try confirm(tag, &core)
@@ -131,7 +134,7 @@ struct BobBlock {
         let (errors, trials) = (account.testErrors.total, account.testDetections.total)
         try core.checkErrorRate(.x, errors: errors, trials: trials)
         guard let estimate = account.estimate else { return }
-        account.plan()
+        if core.parameters.reconciliation == .ldpc { account.plan() }
         try core.send(.estimate(estimate))
         stage = .reconciling
     }
@@ -243,6 +246,56 @@ struct BobBlock {
             frames[index].corrected?.erase()
         }
         frames = []
+        try finish(whole, &core)
+    }
+
+    private mutating func begin(
+        _ start: CascadeStart, _ core: borrowing SessionCore
+    ) throws(AbortReason) {
+        let message = Message.cascadeStart(start)
+        try check(start.block, message, core)
+        let expected = account.cascadeParameters
+        guard core.parameters.reconciliation == .cascade, cascade == nil,
+            start.parameters == expected
+        else {
+            throw core.violation(message, "expected once, with blocks \(expected.blockSizes)")
+        }
+        cascade = CascadeBob(
+            parameters: expected, seed: start.seed, bits: account.sifted.keyBits.bits)
+    }
+
+    private mutating func step(
+        _ announced: CascadeParities, _ core: inout SessionCore
+    ) throws(AbortReason) {
+        let message = Message.cascadeParities(announced)
+        try check(announced.block, message, core)
+        guard let cascade, Int(announced.step) == cascade.steps else {
+            throw core.violation(message, "step \(announced.step) is not the next one")
+        }
+        let differences: BitBuffer
+        do throws(CascadeError) {
+            differences = try cascade.step(parities: announced.parities)
+        } catch {
+            throw core.violation(message, "\(error)")
+        }
+        account.leakage.append(.cascadeParityA, bits: announced.parities.count)
+        account.leakage.append(.cascadeParityB, bits: differences.count)
+        try core.send(
+            .cascadeDifferences(
+                CascadeDifferences(
+                    block: account.block, step: announced.step, differences: differences)))
+        guard cascade.isFinished else { return }
+        let whole = SecretBits(capacity: account.sifted.quota)
+        var bits = cascade.corrected
+        whole.append(contentsOf: bits)
+        bits.erase()
+        self.cascade = nil
+        try finish(whole, &core)
+    }
+
+    private mutating func finish(
+        _ whole: SecretBits, _ core: inout SessionCore
+    ) throws(AbortReason) {
         var errors = (signal: 0, decoy: 0)
         let own = account.sifted.keyBits.bits
         for (index, word) in own.words.enumerated() {

@@ -1,5 +1,14 @@
 import Quantities
 
+/// How the two ends make their key strings equal.
+public enum ReconciliationEngine: String, Hashable, Sendable, CaseIterable {
+    /// Syndromes of low-density parity-check codes: few messages, little announced by Bob.
+    case ldpc
+    /// Cascade: some hundred round trips. Both directions are charged, so it gives less key than
+    /// the codes under the bounds that are implemented.
+    case cascade
+}
+
 /// What both ends must agree on; a digest of all of it is compared in the first message.
 public struct SessionParameters: Hashable, Sendable {
     /// The rate of pulse slots.
@@ -24,6 +33,8 @@ public struct SessionParameters: Hashable, Sendable {
     /// How far Bob's detectors may differ, as calibration bounds it; `nil` states that they do not,
     /// which no pair of real detectors fulfils.
     public var detectorMismatch: DetectorMismatch?
+    /// How the key strings are reconciled.
+    public var reconciliation: ReconciliationEngine
 
     /// Parameters with the defaults of a link at rest.
     ///
@@ -32,7 +43,8 @@ public struct SessionParameters: Hashable, Sendable {
         slotRate: Hertz, intensities: DecoyIntensities, probabilityZ: Double,
         disclosedFractionZ: Double = 1.0 / 16, disclosedFractionX: Double = 0.25,
         blockBits: Int = 1 << 20, security: SecurityParameters, maximumErrorRate: Double = 0.11,
-        detectorMismatch: DetectorMismatch? = nil
+        detectorMismatch: DetectorMismatch? = nil,
+        reconciliation: ReconciliationEngine = .ldpc
     ) throws(SessionParametersError) {
         self.slotRate = slotRate
         self.intensities = intensities
@@ -43,6 +55,7 @@ public struct SessionParameters: Hashable, Sendable {
         self.security = security
         self.maximumErrorRate = maximumErrorRate
         self.detectorMismatch = detectorMismatch
+        self.reconciliation = reconciliation
         try validate()
     }
 
@@ -82,6 +95,8 @@ public struct SessionParameters: Hashable, Sendable {
             detectorMismatch?.darkCountProbability.upperBound ?? -1,
         ] { writer.put(value) }
         writer.put(bytes: boundConditions.label(Rusca2018.name).utf8)
+        // The codes came first and are not named.
+        if reconciliation != .ldpc { writer.put(bytes: reconciliation.rawValue.utf8) }
         return SHA256.digest(of: writer.bytes)
     }
 }

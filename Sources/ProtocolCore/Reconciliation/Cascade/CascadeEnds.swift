@@ -18,7 +18,8 @@ public struct CascadeError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 /// Alice's end: answers with the parities of her string, which never changes.
-public final class CascadeAlice {
+public final class CascadeAlice: @unchecked Sendable {
+    // @unchecked: a session, itself confined to one owner, is the only user.
     private let search: any CascadeSearch
     /// Her parities under way, whose differences Bob has to announce.
     private var pending: Int
@@ -55,6 +56,9 @@ public final class CascadeAlice {
         return search.questionCount == 0 ? nil : announce()
     }
 
+    /// Whether Bob was told everything he asked for and said that all parities agree.
+    public var isFinished: Bool { search.questionCount == 0 }
+
     private func announce() -> BitBuffer {
         let parities = search.ownParities()
         pending = parities.count
@@ -68,7 +72,8 @@ public final class CascadeAlice {
 }
 
 /// Bob's end: compares, corrects his string, and announces where the parities differed.
-public final class CascadeBob {
+public final class CascadeBob: @unchecked Sendable {
+    // @unchecked: a session, itself confined to one owner, is the only user.
     private let search: any CascadeSearch
     /// The differences announced so far; each tells one bit about the errors.
     public private(set) var announcedBits = 0

@@ -90,8 +90,8 @@ public struct CascadeParameters: Hashable, Sendable {
 
 extension CascadeParameters {
     /// A variant as it was published, for strings of 64...65 536 bits that fit one window. Kept to
-    /// be compared with other programs; names and block sizes as in Martinez-Mateo et al.,
-    /// arXiv:1407.3257, table 1, and in cascade-cpp.
+    /// be compared with other programs; block sizes as in cascade-cpp, after Martinez-Mateo et al.,
+    /// arXiv:1407.3257.
     public enum Variant: String, CaseIterable, Sendable {
         /// Four passes, 0.73 errors a block in the first, each block twice as large as before
         /// (Brassard and Salvail, EUROCRYPT '93).
