@@ -20,8 +20,32 @@ public struct ProofEntry: Hashable, Sendable {
     public let kind: ProofKind
     /// The client with its version, or the source of the bytes; nil for `own`.
     public let by: String?
-    /// The test suite that does it, or `conformance`.
+    /// The test suite that does it, as `Target.Suite`; `conformance`; or `kernel/SCRIPT`, a script that
+    /// runs in the kernel stage.
     public let test: String
+
+    /// The script of the kernel stage that does it; nil for other tests.
+    public var kernelScript: String? {
+        test.hasPrefix(Self.kernelPrefix) ? String(test.dropFirst(Self.kernelPrefix.count)) : nil
+    }
+
+    private static let kernelPrefix = "kernel/"
+
+    /// Whether `test` has one of the three forms.
+    fileprivate static func isTest(_ test: String) -> Bool {
+        if test == "conformance" { return true }
+        if test.hasPrefix(kernelPrefix) {
+            let script = test.dropFirst(kernelPrefix.count)
+            let name = script.prefix { $0 != "." }
+            return ["py", "sh"].contains(script.dropFirst(name.count + 1)) && !name.isEmpty
+                && name.utf8.allSatisfy {
+                    (97...122).contains($0) || (48...57).contains($0) || $0 == 95
+                }
+        }
+        let parts = test.split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count == 2
+            && parts.allSatisfy { $0.first?.isLetter ?? false && !$0.contains("/") }
+    }
 }
 
 /// What shows that the driver and the emulated model of a profile do what the real device does.
@@ -51,6 +75,12 @@ extension ProofEntry {
         kind = stated ?? .own
         by = reader.optionalText("by")
         test = reader.text("test", max: 80)
+        if !test.isEmpty, !Self.isTest(test) {
+            reader.sink.report(
+                reader.join("test"),
+                expected: "`Target.Suite`, `conformance` or `kernel/SCRIPT` (.py or .sh)",
+                found: "\"\(test)\"")
+        }
         guard let stated else { return }
         if stated == .own, by != nil {
             reader.sink.report(

@@ -44,10 +44,27 @@ struct ProofTests {
             "  model:\n    - {kind: own, test: conformance}\n", "  model: []\n",
             "proof.model: expected a sequence of 1 to 16 items, found"
         ),
+        (
+            "test: A.B", "test: kernel/../x.py",
+            "proof.driver.0.test: expected `Target.Suite`, `conformance` or `kernel/SCRIPT` (.py or "
+                + ".sh), found \"kernel/../x.py\""
+        ),
+        (
+            "test: A.B", "test: sometimes",
+            "proof.driver.0.test: expected `Target.Suite`, `conformance` or `kernel/SCRIPT` (.py or "
+                + ".sh), found \"sometimes\""
+        ),
     ])
     func mistakesAreExplained(old: String, new: String, error: String) {
         let errors = ExampleProfile.errors(Self.example.replacingOccurrences(of: old, with: new))
         #expect(errors.contains { "\($0)".contains(error) }, "\(errors)")
+    }
+
+    @Test func aScriptOfTheKernelStageIsATest() throws {
+        let text = Self.example.replacingOccurrences(of: "test: A.B", with: "test: kernel/a_1.py")
+        let profile = try DeviceProfile(text: text, file: "x.yaml")
+        #expect(profile.proof?.driver.first?.kernelScript == "a_1.py")
+        #expect(profile.proof?.model.first?.kernelScript == nil)
     }
 
     @Test func emptyProofIsRefused() {
@@ -63,6 +80,14 @@ struct ProofTests {
         let conformance = try String(
             contentsOf: Self.root.appending(path: "scripts/conformance/requirements.txt"),
             encoding: .utf8)
+        let stage = Self.root.appending(path: "Tests/KernelStage")
+        let run = try String(
+            contentsOf: stage.appending(path: "guest/interop.sh"), encoding: .utf8)
+        let clients = try String(
+            contentsOf: stage.appending(path: "interop/requirements.txt"), encoding: .utf8)
+        let setup = try String(
+            contentsOf: Self.root.appending(path: "scripts/setup"), encoding: .utf8
+        ).split { " \n()".contains($0) }
         for profile in try FirmwareProfiles.catalog().profiles {
             let proof = try #require(profile.proof, "\(profile.id) has no proof")
             #expect(!proof.driver.isEmpty, "\(profile.id)")
@@ -72,6 +97,20 @@ struct ProofTests {
                     #expect(
                         words.count == 2 && conformance.contains("\(words[0])==\(words[1])"),
                         "\(profile.id): \(entry.by ?? "") is not what conformance runs")
+                    continue
+                }
+                if let script = entry.kernelScript {
+                    let file = stage.appending(path: "interop/\(script)")
+                    #expect(
+                        FileManager.default.fileExists(atPath: file.path()) && run.contains(script),
+                        "\(profile.id): \(script) does not run in the kernel stage")
+                    // A client of PyPI with its version, or a package of Debian.
+                    let words = (entry.by ?? "").split(separator: " ")
+                    #expect(
+                        words.count == 2
+                            && (clients.contains("\(words[0])==\(words[1])\n")
+                                || words[1] == "(Debian)" && setup.contains(words[0])),
+                        "\(profile.id): \(entry.by ?? "") is not what the kernel stage installs")
                     continue
                 }
                 let parts = entry.test.split(separator: ".").map(String.init)

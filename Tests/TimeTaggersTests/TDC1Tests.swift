@@ -338,6 +338,8 @@ struct TDC1DriverTests {
             try await driver.open()
             let source = try await driver.start(AcquisitionPlan())
             let count = 1_500_000
+            // As long as an instrument takes to make them; tags from the future are refused.
+            try await reactor.sleep(for: .milliseconds(350))
             device.stream.send(stream(words((1...UInt64(count)).map { ($0 * 100, 1) })))
             try await reactor.sleep(for: .milliseconds(500))
             #expect(device.stream.unread > 1_000_000, "bytes stay in the line")

@@ -68,7 +68,8 @@ public struct DeviceTable: Sendable {
         return entries.map { entry in
             switch entry.kind {
             case .hardware: "hardware: \(entry.by ?? "")"
-            case .client: "client \(entry.by ?? "")"
+            case .client:
+                "client \(entry.by ?? "")" + (entry.kernelScript == nil ? "" : ", kernel stage")
             case .encoder: "encoder \(entry.by ?? "")"
             case .recording: "recording: \(entry.by ?? "")"
             case .document: "document: \(entry.by ?? "")"

@@ -204,6 +204,9 @@ package struct CQTStreamDecoder {
         var ticks = last &+ step
         if step >= format.halfRange {
             guard format.wrapMask &- step < Self.jitterTicks else {
+                // Further back than a quarter of a second is no bit of its own.
+                let back = format.wrapMask &- step &+ 1
+                if rejectedInARow == 0, back < astrayTicks { collector.wentBack(by: back) }
                 reject(raw, limit, &collector)
                 return
             }

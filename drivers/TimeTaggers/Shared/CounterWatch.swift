@@ -122,7 +122,7 @@ package struct CounterWatch {
     }
 
     /// The consumer holds transfers back, so what arrives next may be old.
-    package mutating func holdBack() { lag = nil }
+    package mutating func holdBack() { (lag, firstArrival, arrivals) = (nil, nil, 0) }
 
     /// Compares the newest record of a transfer that has just arrived.
     package mutating func note(ticks: UInt64, at now: HostInstant) -> CounterFault? {

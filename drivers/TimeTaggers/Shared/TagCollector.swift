@@ -90,6 +90,14 @@ package struct TagCollector {
                 reason: .clockFault))
     }
 
+    /// Notes that the counter went back by `step`. A bit that is stuck first puts times ahead by as
+    /// much, and what was handed over with such times is in doubt too.
+    mutating func wentBack(by step: UInt64) {
+        let reach = 3 * step
+        let start = lastTick > reach ? lastTick - reach : 0
+        if start < promised { doubt(from: start, to: promised) }
+    }
+
     /// Records that tags are missing somewhere in the whole acquisition, which is known only now.
     mutating func loseAll(reason: LossReason) {
         losses.append(

@@ -152,6 +152,9 @@ package struct TDC1StreamDecoder {
                 index += 4
             } else {
                 noteContradiction(word, step, at: index)
+                if skippedInARow == 0, step > format.maxStep, format.isValid(word) {
+                    collector.wentBack(by: format.period - step)
+                }
                 skip(2, &index, &collector)
             }
         }
