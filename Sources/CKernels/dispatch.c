@@ -1,5 +1,7 @@
 #include "dispatch.h"
 
+#include <string.h>
+
 #if defined(BEREK_ARM64) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -41,8 +43,10 @@ int berek_kernel_carryless(berek_kernel kernel) {
 }
 
 void berek_zeroize(void *memory, size_t octets) {
-    volatile uint8_t *cursor = memory;
-    while (octets--) *cursor++ = 0;
+    if (octets == 0) return;
+    memset(memory, 0, octets);
+    // The compiler has to assume that this reads the memory.
+    __asm__ __volatile__("" : : "r"(memory) : "memory");
 }
 
 uint32_t berek_constant_time_difference(const uint8_t *left, const uint8_t *right, size_t count) {
