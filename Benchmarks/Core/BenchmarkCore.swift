@@ -4,7 +4,10 @@ import Glibc
 @main
 struct BenchmarkCore {
     /// The stages in the order in which they run; each is one file of this folder.
-    static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = []
+    static let stages: [(name: String, run: @Sendable (inout Report) -> Void)] = [
+        ("ldpc", { LDPCStage.run(&$0) }),
+        ("ldpc-curve", { LDPCStage.curve(&$0) }),
+    ]
 
     static func main() {
         var isQuick = false
