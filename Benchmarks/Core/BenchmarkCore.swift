@@ -10,6 +10,8 @@ struct BenchmarkCore {
         ("security", securityStage),
         ("amplification", PrivacyAmplificationBenchmark.run),
         ("cascade", cascadeStage),
+        ("ldpc", { LDPCStage.run(&$0) }),
+        ("ldpc-curve", { LDPCStage.curve(&$0) }),
     ]
 
     static func main() {

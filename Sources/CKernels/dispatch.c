@@ -51,6 +51,7 @@ int berek_kernel_clmul_width(berek_kernel kernel) {
 
 // The empty statement may read the memory for all the compiler knows, so the zeros must be there.
 void berek_zeroize(void *memory, size_t octets) {
+    if (octets == 0) return;
     memset(memory, 0, octets);
     __asm__ volatile("" : : "r"(memory) : "memory");
 }

@@ -5,8 +5,8 @@ import Testing
 
 @Suite struct LDPCCodeTests {
     static let shapes: [(rows: Int, columns: Int, lift: Int)] = [
-        (24, 240, 256), (40, 240, 256), (54, 240, 256), (88, 240, 256), (132, 240, 256),
-        (12, 240, 64), (33, 188, 64), (21, 122, 256), (6, 47, 64), (13, 24, 64),
+        (140, 1600, 512), (312, 1600, 512), (700, 1600, 512), (160, 1600, 256), (68, 800, 256),
+        (20, 400, 128), (88, 400, 128), (200, 400, 64), (33, 188, 64), (6, 47, 64), (13, 24, 64),
     ]
 
     static func code(_ shape: (rows: Int, columns: Int, lift: Int)) throws -> LDPCCode {
@@ -26,44 +26,49 @@ import Testing
                 }
             }
         }
-        #expect(digest == 0x14E3_2C45_2B61_6FFE, "digest \(String(digest, radix: 16))")
+        #expect(digest == 0xDCA2_BC50_7E3F_D218, "digest \(String(digest, radix: 16))")
     }
 
     @Test(arguments: Self.shapes.indices) func structureIsSound(_ index: Int) throws {
         let shape = Self.shapes[index]
         let code = try Self.code(shape)
-        var columnDegree = [Int](repeating: 0, count: shape.columns)
-        var rowDegrees: [Int] = []
-        // For each pair of rows, the differences of shifts: a repeated one is a 4-cycle.
-        var seen = Set<[Int]>()
-        var fourCycles = 0
-        var pairs = 0
         let rows = (0..<shape.rows).map { row in
             code.bits(ofCheck: row * shape.lift).map {
                 $0.quotientAndRemainder(dividingBy: shape.lift)
             }
         }
-        for (a, first) in rows.enumerated() {
-            rowDegrees.append(first.count)
-            #expect(Set(first.map(\.quotient)).count == first.count, "a column twice in a row")
-            for entry in first { columnDegree[entry.quotient] += 1 }
-            let shifts = Dictionary(uniqueKeysWithValues: first.map { ($0.quotient, $0.remainder) })
-            for b in 0..<a {
-                for entry in rows[b] {
-                    guard let shift = shifts[entry.quotient] else { continue }
-                    let difference = (shift - entry.remainder + shape.lift) % shape.lift
+        var columns = [[(row: Int, shift: Int)]](repeating: [], count: shape.columns)
+        for (row, entries) in rows.enumerated() {
+            #expect(Set(entries.map(\.quotient)).count == entries.count, "a column twice in a row")
+            for entry in entries { columns[entry.quotient].append((row, entry.remainder)) }
+        }
+        // The difference of shifts by which a column holds two rows; a repeated one is a 4-cycle.
+        var seen = Set<[Int]>()
+        var (pairs, fourCycles) = (0, 0)
+        for column in columns {
+            #expect(column.count >= 2 && column.count <= shape.rows)
+            for (index, first) in column.enumerated() {
+                for second in column[..<index] {
                     pairs += 1
-                    if !seen.insert([a, b, difference]).inserted { fourCycles += 1 }
+                    let difference = (first.shift - second.shift) & (shape.lift - 1)
+                    if !seen.insert([first.row, second.row, difference]).inserted {
+                        fourCycles += 1
+                    }
                 }
             }
         }
-        #expect(columnDegree.allSatisfy { $0 >= 2 && $0 <= shape.rows })
         // Checks are nearly regular.
-        let (least, most) = (rowDegrees.min() ?? 0, rowDegrees.max() ?? 0)
+        let degrees = rows.map(\.count)
+        let (least, most) = (degrees.min() ?? 0, degrees.max() ?? 0)
         #expect(most - least <= 2, "check degrees \(least)…\(most)")
-        // Small circulants under few rows can not avoid all of them.
-        if shape.lift == 256 { #expect(fourCycles == 0) }
+        // Few rows with small circulants do not have enough differences to avoid all of them.
+        if 16 * pairs <= shape.rows * (shape.rows - 1) / 2 * shape.lift {
+            #expect(fourCycles == 0)
+        }
         #expect(fourCycles <= pairs / 5)
+        // The columns of degree 2 are a path: every one joins a row to the next, none twice.
+        let chain = columns.filter { $0.count == 2 }.map { [$0[0].row, $0[1].row] }
+        #expect(chain.allSatisfy { $0[1] == $0[0] + 1 } && Set(chain).count == chain.count)
     }
 
     /// Seed 51.
@@ -90,24 +95,24 @@ import Testing
     /// The syndrome alone shows the error rate. Seed 52.
     @Test func errorRateIsEstimatedFromTheSyndrome() throws {
         var generator = SeededGenerator(seed: 52)
-        let code = try Self.code((40, 240, 256))
-        for rate in [0.005, 0.01, 0.02, 0.03] {
-            let frameBits = 60_000
+        let code = try Self.code((68, 800, 256))
+        for rate in [0.002, 0.005, 0.01, 0.015] {
+            let frameBits = 200_000
             let errors = BitBuffer((0..<frameBits).map { _ in generator.bernoulli(rate) })
             let weight = code.syndrome(of: errors).populationCount
             let found = code.errorRate(syndromeWeight: weight, frameBits: frameBits)
             #expect(abs(found / rate - 1) < 0.12, "\(found) for \(rate)")
         }
-        #expect(code.errorRate(syndromeWeight: 0, frameBits: 60_000) < 1e-9)
-        #expect(code.errorRate(syndromeWeight: 10_240, frameBits: 60_000) > 0.4)
+        #expect(code.errorRate(syndromeWeight: 0, frameBits: 200_000) < 1e-9)
+        #expect(code.errorRate(syndromeWeight: 9_000, frameBits: 200_000) > 0.4)
     }
 
     @Test func onlyTheFamilyCanBeBuilt() {
-        #expect(LDPCShape(rowBlocks: 11, lift: 256) == nil)
-        #expect(LDPCShape(rowBlocks: 133, lift: 256) == nil)
-        #expect(LDPCShape(rowBlocks: 40, lift: 96) == nil)
-        #expect(LDPCShape(rowBlocks: 40, columnBlocks: 241, lift: 64) == nil)
-        #expect(LDPCShape(rowBlocks: 40, lift: 256)?.syndromeBits == 10_240)
+        #expect(LDPCShape(rowBlocks: 79, lift: 256) == nil)
+        #expect(LDPCShape(rowBlocks: 881, lift: 256) == nil)
+        #expect(LDPCShape(rowBlocks: 140, lift: 96) == nil)
+        #expect(LDPCShape(rowBlocks: 140, columnBlocks: 1601, lift: 64) == nil)
+        #expect(LDPCShape(rowBlocks: 140, lift: 256)?.syndromeBits == 35_840)
     }
 }
 
@@ -154,15 +159,14 @@ struct FrameRun {
 }
 
 @Suite struct ReconciliationTests {
-    /// Efficiency and frame errors at the error rates of interest; 12 frames each. Seed 53.
-    @Test(arguments: [(0.005, 1.50), (0.01, 1.25), (0.02, 1.20), (0.03, 1.18), (0.05, 1.16)])
+    /// Efficiency and frame errors at the error rates of interest; 6 frames each. Seed 53.
+    @Test(arguments: [(0.005, 1.22), (0.01, 1.18), (0.02, 1.14), (0.05, 1.12), (0.1, 1.11)])
     func framesAreCorrectedWithin(_ errorRate: Double, _ efficiency: Double) {
         var generator = SeededGenerator(seed: 53, label: "\(errorRate)")
-        let plan = ReconciliationPlan.choose(
-            estimatedQBER: errorRate, frameBits: LDPCShape.largestFrame)
+        let plan = ReconciliationPlan.choose(estimatedQBER: errorRate, frameBits: 204_800)
         let code = LDPCCode(shape: plan.shape)
         var disclosed = 0
-        let frames = 12
+        let frames = 6
         for _ in 0..<frames {
             let run = FrameRun(
                 plan: plan, code: code, errorRate: errorRate, prior: errorRate, using: &generator)
@@ -175,7 +179,7 @@ struct FrameRun {
     }
 
     /// Frames of every length down to one bit. Seed 54.
-    @Test(arguments: [1, 63, 64, 65, 999, 3000, 12_000, 15_361, 31_000, 61_439])
+    @Test(arguments: [1, 63, 64, 65, 999, 3000, 12_000, 25_601, 61_439, 102_401])
     func framesOfAnyLengthAreCorrected(_ length: Int) {
         var generator = SeededGenerator(seed: 54, label: "\(length)")
         let plan = ReconciliationPlan.choose(estimatedQBER: 0.02, frameBits: length)
@@ -189,7 +193,7 @@ struct FrameRun {
     }
 
     @Test func blocksAreSplitEvenly() {
-        for bits in [0, 1, 61_440, 61_441, 100_000, 1_234_567] {
+        for bits in [0, 1, 819_200, 819_201, 1_000_000, 12_345_678] {
             let plans = ReconciliationPlan.frames(bits: bits, estimatedQBER: 0.02)
             #expect(plans.reduce(0) { $0 + $1.frameBits } == bits)
             let lengths = plans.map(\.frameBits)
@@ -198,7 +202,7 @@ struct FrameRun {
     }
 
     /// A wrong expectation must cost bits, not correctness. Seed 55.
-    @Test(arguments: [(0.02, 0.04), (0.02, 0.015), (0.05, 0.04), (0.0, 0.02)])
+    @Test(arguments: [(0.02, 0.04), (0.02, 0.015), (0.05, 0.04), (0.025, 0.02), (0.0, 0.02)])
     func wrongPriorsAreSurvived(_ errorRate: Double, _ prior: Double) {
         var generator = SeededGenerator(seed: 55, label: "\(errorRate) \(prior)")
         let plan = ReconciliationPlan.choose(estimatedQBER: prior, frameBits: 30_720)
@@ -230,6 +234,71 @@ struct FrameRun {
         #expect((0.03...0.055).contains(decoder.assumedErrorRate))
     }
 
+    /// The prior does not choose the code here: twice and half the true rate, the decoder goes by
+    /// what the syndromes show. Seed 60.
+    @Test(arguments: [0.5, 1, 2]) func aWrongPriorAloneCostsNothing(_ factor: Double) {
+        var generator = SeededGenerator(seed: 60)
+        let plan = ReconciliationPlan.choose(estimatedQBER: 0.03, frameBits: 51_200)
+        let code = LDPCCode(shape: plan.shape)
+        for _ in 0..<3 {
+            let run = FrameRun(
+                plan: plan, code: code, errorRate: 0.03, prior: 0.03 * factor, using: &generator)
+            #expect(run.isCorrect)
+            #expect(run.rounds == 0)
+        }
+    }
+
+    /// The same frame gives the same course, and a copy of a decoder that waits for bits goes its
+    /// own way. Seed 61.
+    @Test func decodingIsDeterministicAndCopiesAreIndependent() throws {
+        var generator = SeededGenerator(seed: 61)
+        let shape = try #require(LDPCShape(rowBlocks: 80, columnBlocks: 400, lift: 64))
+        let plan = try #require(ReconciliationPlan(shape: shape, frameBits: 25_000))
+        let code = LDPCCode(shape: plan.shape)
+        let alice = BitBuffer((0..<plan.frameBits).map { _ in generator.bernoulli(0.5) })
+        var bob = alice
+        for index in 0..<plan.frameBits where generator.bernoulli(0.031) { bob[index].toggle() }
+        let syndrome = code.syndrome(of: alice)
+        func start() -> (FrameDecoder, FrameOutcome) {
+            var decoder = FrameDecoder(plan: plan, code: code)
+            let outcome = decoder.decode(syndrome: syndrome, noisy: bob, priorQBER: 0.03)
+            return (decoder, outcome)
+        }
+        var (first, outcome) = start()
+        let (second, again) = start()
+        #expect(outcome == again && first.sweeps == second.sweeps)
+        guard case .needsReveal(let positions) = outcome else {
+            Issue.record("the syndrome was meant to be too short")
+            return
+        }
+        let bits = BitBuffer(positions.map { alice[$0] })
+        var copy = first
+        // Lies told to the copy must not reach the original.
+        _ = copy.reveal(BitBuffer(positions.map { !alice[$0] }))
+        outcome = first.reveal(bits)
+        while case .needsReveal(let positions) = outcome {
+            outcome = first.reveal(BitBuffer(positions.map { alice[$0] }))
+        }
+        guard case .corrected(let corrected, _) = outcome else {
+            Issue.record("\(outcome)")
+            return
+        }
+        #expect(corrected == alice)
+    }
+
+    /// Short frames close to the limit: what comes out is Alice's, or is not called corrected.
+    /// Seed 62.
+    @Test func noErrorGoesUndetected() {
+        var generator = SeededGenerator(seed: 62)
+        let plan = ReconciliationPlan.choose(estimatedQBER: 0.03, frameBits: 2048)
+        let code = LDPCCode(shape: plan.shape)
+        for _ in 0..<400 {
+            let run = FrameRun(
+                plan: plan, code: code, errorRate: 0.032, prior: 0.03, using: &generator)
+            if case .corrected = run.outcome { #expect(run.isCorrect) }
+        }
+    }
+
     /// Whatever is reported as corrected has Alice's syndrome, also when Alice's message was
     /// garbled on the way: only verification can tell, but never a wrong syndrome. Seed 57.
     @Test func correctedFramesHaveTheSyndromeAskedFor() {
@@ -257,114 +326,6 @@ struct FrameRun {
             if case .corrected(let frame, _) = outcome {
                 #expect(code.syndrome(of: frame) == syndrome)
                 for position in known { #expect(frame[position] == alice[position]) }
-            }
-        }
-    }
-}
-
-@Suite struct LDPCKernelTests {
-    struct State: Equatable {
-        var posterior: [Float]
-        var message: [Float]
-        var decided: [UInt64]
-    }
-
-    /// A small code straight in the kernel's terms, swept `count` times.
-    static func sweep(_ kernel: berek_kernel, count: Int) -> State {
-        let (rows, columns, lift) = (4, 12, 128)
-        var generator = SeededGenerator(seed: 58)
-        var rowStart: [Int32] = [0]
-        var column: [Int32] = []
-        var shift: [Int32] = []
-        for row in 0..<rows {
-            for candidate in 0..<columns where (candidate + row) % 3 != 0 {
-                column.append(Int32(candidate))
-                shift.append(Int32.random(in: 0..<Int32(lift), using: &generator))
-            }
-            rowStart.append(Int32(column.count))
-        }
-        let stride = lift + Int(BEREK_LDPC_TILE)
-        var posterior = [Float](repeating: 0, count: columns * stride)
-        for index in 0..<columns {
-            for lane in 0..<lift {
-                posterior[index * stride + lane] =
-                    generator.bernoulli(0.1) ? 30 : Float(4 * generator.gaussian())
-            }
-            for lane in lift..<stride {
-                posterior[index * stride + lane] = posterior[index * stride + lane - lift]
-            }
-        }
-        var message = [Float](repeating: 0, count: column.count * lift)
-        let sign = (0..<rows * lift).map { _ -> Float in generator.bernoulli(0.3) ? -1 : 1 }
-        var decided = [UInt64](repeating: 0, count: columns * lift / 64)
-        rowStart.withUnsafeBufferPointer { rowStart in
-            column.withUnsafeBufferPointer { column in
-                shift.withUnsafeBufferPointer { shift in
-                    var code = berek_ldpc_code(
-                        rows: Int32(rows), lift: Int32(lift), row_start: rowStart.baseAddress,
-                        column: column.baseAddress, shift: shift.baseAddress)
-                    for _ in 0..<count {
-                        berek_ldpc_sweep(&code, &posterior, &message, sign, kernel)
-                    }
-                }
-            }
-        }
-        berek_ldpc_decide(Int32(columns), Int32(lift), posterior, &decided, kernel)
-        return State(posterior: posterior, message: message, decided: decided)
-    }
-
-    @Test(arguments: [BEREK_KERNEL_AVX2, BEREK_KERNEL_AVX512, BEREK_KERNEL_BEST])
-    func everyInstructionSetGivesTheSameBits(_ kernel: berek_kernel) {
-        let reference = Self.sweep(BEREK_KERNEL_PORTABLE, count: 6)
-        #expect(Self.sweep(kernel, count: 6) == reference)
-        #expect(reference.posterior.allSatisfy { $0.isFinite })
-        #expect(reference.message.contains { abs($0) > 0.01 })
-    }
-
-    /// The update of one check against the tanh rule in binary64.
-    @Test func checkUpdateIsExact() {
-        let lift = 64
-        var generator = SeededGenerator(seed: 59)
-        for degree in [2, 3, 7, 40] {
-            let column = (0..<Int32(degree)).map { $0 }
-            let shift = column.map { _ in Int32.random(in: 0..<Int32(lift), using: &generator) }
-            let stride = lift + Int(BEREK_LDPC_TILE)
-            var posterior = [Float](repeating: 0, count: degree * stride)
-            for index in 0..<degree {
-                for lane in 0..<lift {
-                    let value = Float(3 * generator.gaussian())
-                    posterior[index * stride + lane] = value
-                    posterior[index * stride + lane + lift] = value
-                }
-            }
-            let before = posterior
-            var message = [Float](repeating: 0, count: degree * lift)
-            let sign = (0..<lift).map { _ -> Float in generator.bernoulli(0.5) ? -1 : 1 }
-            let rowStart: [Int32] = [0, Int32(degree)]
-            rowStart.withUnsafeBufferPointer { rowStart in
-                column.withUnsafeBufferPointer { column in
-                    shift.withUnsafeBufferPointer { shift in
-                        var code = berek_ldpc_code(
-                            rows: 1, lift: Int32(lift), row_start: rowStart.baseAddress,
-                            column: column.baseAddress, shift: shift.baseAddress)
-                        berek_ldpc_sweep(&code, &posterior, &message, sign, BEREK_KERNEL_BEST)
-                    }
-                }
-            }
-            for check in 0..<lift {
-                let inputs = (0..<degree).map { index in
-                    Double(before[index * stride + (check + Int(shift[index])) % lift])
-                }
-                for index in 0..<degree {
-                    var product = Double(sign[check])
-                    for other in 0..<degree where other != index {
-                        let e = exponential(-inputs[other])
-                        product *= (1 - e) / (1 + e)
-                    }
-                    let exact = naturalLog1p(product) - naturalLog1p(-product)
-                    let found = Double(message[index * lift + check])
-                    #expect(abs(found - exact) < 2e-5 * max(1, abs(exact)), "degree \(degree)")
-                }
             }
         }
     }

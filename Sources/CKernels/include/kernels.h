@@ -38,35 +38,4 @@ void berek_polynomial_multiply(
 /// The scratch words berek_polynomial_multiply needs for operands of `words` words.
 size_t berek_polynomial_scratch(size_t words);
 
-// ---- Quasi-cyclic low-density parity-check codes ----
-
-/// The columns per tile of the decoder; circulant sizes are multiples of it.
-#define BEREK_LDPC_TILE 64
-
-/// A code as circulant rows of circulant edges. Check i of a row with an edge (column, shift)
-/// holds bit (i + shift) mod lift of that column.
-typedef struct {
-    int32_t rows;
-    int32_t lift;
-    const int32_t *row_start; // rows + 1 entries
-    const int32_t *column;    // one per edge
-    const int32_t *shift;     // one per edge, 0 ..< lift
-} berek_ldpc_code;
-
-/// syndrome[rows * lift / 64] = H * bits; `bits` holds lift / 64 words per column.
-void berek_ldpc_syndrome(const berek_ldpc_code *code, const uint64_t *bits, uint64_t *syndrome);
-
-/// One sweep of layered sum-product decoding over all rows.
-///
-/// `posterior` holds lift + BEREK_LDPC_TILE log-likelihood ratios per column, the last
-/// BEREK_LDPC_TILE of which repeat the first; `message` holds lift values per edge, zero before
-/// the first sweep; `sign` holds +1 or -1 per check, -1 where the syndrome bit is 1.
-void berek_ldpc_sweep(
-    const berek_ldpc_code *code, float *posterior, float *message, const float *sign,
-    berek_kernel kernel);
-
-/// bits[columns * lift / 64] = 1 where the posterior is negative.
-void berek_ldpc_decide(
-    int32_t columns, int32_t lift, const float *posterior, uint64_t *bits, berek_kernel kernel);
-
 #endif

@@ -84,7 +84,7 @@ public enum MessageType: UInt8, Hashable, Sendable, CaseIterable {
         case .discard: 1024
         case .detections: 1 << 20
         case .disclosure, .bases, .sifting: 1 << 18
-        case .syndromes, .revealed: 1 << 14
+        case .syndromes, .revealed: 1 << 17
         case .revealRequest: 1 << 18
         case .amplification: 1 << 24
         case .cascadeStart: 256
@@ -106,11 +106,11 @@ public enum MessageLimits {
     /// Bits of the seed of privacy amplification.
     public static let seedBits = 1 << 26
     /// Positions of one reveal request.
-    public static let positionsPerReveal = 1 << 16
+    public static let positionsPerReveal = 1 << 18
     /// Bits of a string that Cascade reconciles, and of a block of one of its passes.
     public static let cascadeBits: UInt32 = 1 << 26
     /// Parities of one step of Cascade.
     public static let cascadeBitsPerStep = 1 << 24
     /// Bits of one reveal message.
-    public static let bitsPerMessage = 1 << 16
+    public static let bitsPerMessage = 1 << 20
 }

@@ -7,24 +7,25 @@ public struct LDPCShape: Hashable, Sendable {
     public let rowBlocks: Int
     /// The number of circulant columns; a full frame has `columnBlocks * lift` bits.
     public let columnBlocks: Int
-    /// Z, the size of the circulants: 64, 128 or 256.
+    /// Z, the size of the circulants: 64, 128, 256 or 512.
     public let lift: Int
 
     /// The column counts of the family.
-    public static let columnBlockRange = 24...240
+    public static let columnBlockRange = 24...1600
     /// The circulant sizes of the family.
-    public static let lifts = [64, 128, 256]
-    /// The bits of the longest frame, 61 440.
-    public static let largestFrame = 240 * 256
+    public static let lifts = [64, 128, 256, 512]
+    /// The bits of the longest frame, 819 200.
+    public static let largestFrame = 1600 * 512
 
     /// The row counts of codes with `columnBlocks` columns: syndrome rates of about 0.05 to 0.55
-    /// in steps of one row, but never fewer than 6 rows.
+    /// in steps of one row, but never fewer than 6 rows. With 1600 columns a step is 1.25 % of the
+    /// syndrome at the rate 0.05, and 0.1 % at 0.55.
     public static func rowBlockRange(columnBlocks: Int) -> ClosedRange<Int> {
         max(6, columnBlocks / 20)...columnBlocks * 11 / 20
     }
 
     /// Wraps the three numbers, or returns `nil` when the family has no such code.
-    public init?(rowBlocks: Int, columnBlocks: Int = 240, lift: Int) {
+    public init?(rowBlocks: Int, columnBlocks: Int = 1600, lift: Int) {
         guard Self.columnBlockRange.contains(columnBlocks), Self.lifts.contains(lift),
             Self.rowBlockRange(columnBlocks: columnBlocks).contains(rowBlocks)
         else { return nil }
@@ -47,13 +48,14 @@ public struct LDPCShape: Hashable, Sendable {
 
 /// One quasi-cyclic low-density parity-check code, generated deterministically from its shape.
 ///
-/// Generating a code takes some ten milliseconds; keep it when many frames share a shape.
+/// Generating a code takes some 10 to 100 milliseconds; keep it when many frames share a shape.
 public struct LDPCCode: Hashable, Sendable {
     /// The shape the code was generated from.
     public let shape: LDPCShape
     let rowStart: [Int32]
     let column: [Int32]
     let shift: [Int32]
+    private let place: [Int32]
 
     /// Generates the code of `shape`; the same shape always gives the same code.
     public init(shape: LDPCShape) {
@@ -65,6 +67,12 @@ public struct LDPCCode: Hashable, Sendable {
         self.rowStart = rowStart
         column = edges.map { Int32($0.column) }
         shift = edges.map { Int32($0.shift) }
+        let stride = shape.lift + Int(BEREK_LDPC_TILE)
+        place = edges.map { Int32($0.column * stride) }
+        precondition(
+            (0..<shape.rowBlocks).allSatisfy {
+                rowStart[$0 + 1] - rowStart[$0] <= BEREK_LDPC_MAX_DEGREE
+            })
     }
 
     /// The bits check `index` of the syndrome is the parity of, in no particular order.
@@ -101,11 +109,15 @@ public struct LDPCCode: Hashable, Sendable {
         rowStart.withUnsafeBufferPointer { rowStart in
             column.withUnsafeBufferPointer { column in
                 shift.withUnsafeBufferPointer { shift in
-                    var code = berek_ldpc_code(
-                        rows: Int32(self.shape.rowBlocks), lift: Int32(self.shape.lift),
-                        row_start: rowStart.baseAddress, column: column.baseAddress,
-                        shift: shift.baseAddress)
-                    return withUnsafePointer(to: &code, body)
+                    place.withUnsafeBufferPointer { place in
+                        var code = berek_ldpc_code(
+                            rows: Int32(self.shape.rowBlocks),
+                            columns: Int32(self.shape.columnBlocks),
+                            lift: Int32(self.shape.lift), row_start: rowStart.baseAddress,
+                            column: column.baseAddress, shift: shift.baseAddress,
+                            place: place.baseAddress)
+                        return withUnsafePointer(to: &code, body)
+                    }
                 }
             }
         }
@@ -120,11 +132,13 @@ public struct LDPCCode: Hashable, Sendable {
         precondition(syndromeWeight >= 0 && frameBits > 0 && frameBits <= shape.bitCount)
         // Bits left out of the frame are never wrong: degrees shrink in proportion.
         let share = Double(frameBits) / Double(shape.bitCount)
+        var rows: [Int32: Int] = [:]
+        for row in 0..<shape.rowBlocks { rows[rowStart[row + 1] - rowStart[row], default: 0] += 1 }
+        let degrees = rows.sorted { $0.key < $1.key }
         func expectedWeight(_ rate: Double) -> Double {
             var sum = 0.0
-            for row in 0..<shape.rowBlocks {
-                let degree = Double(rowStart[row + 1] - rowStart[row]) * share
-                sum += (1 - power(1 - 2 * rate, degree)) / 2
+            for (degree, count) in degrees {
+                sum += Double(count) * (1 - power(1 - 2 * rate, Double(degree) * share)) / 2
             }
             return sum * Double(shape.lift)
         }
