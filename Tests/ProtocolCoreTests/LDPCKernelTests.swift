@@ -49,17 +49,19 @@ struct KernelCode {
         rowStart.withUnsafeBufferPointer { rowStart in
             column.withUnsafeBufferPointer { column in
                 shift.withUnsafeBufferPointer { shift in
-                    var code = berek_ldpc_code(
-                        rows: rows, columns: columns, lift: lift,
-                        row_start: rowStart.baseAddress, column: column.baseAddress,
-                        shift: shift.baseAddress, place: place)
-                    for _ in 0..<count {
-                        violated.append(
-                            berek_ldpc_sweep(
-                                &code, syndrome, &posterior,
-                                message.assumingMemoryBound(to: UInt8.self), kernel))
+                    place.withUnsafeBufferPointer { place in
+                        var code = berek_ldpc_code(
+                            rows: rows, columns: columns, lift: lift,
+                            row_start: rowStart.baseAddress, column: column.baseAddress,
+                            shift: shift.baseAddress, place: place.baseAddress)
+                        for _ in 0..<count {
+                            violated.append(
+                                berek_ldpc_sweep(
+                                    &code, syndrome, &posterior,
+                                    message.assumingMemoryBound(to: UInt8.self), kernel))
+                        }
+                        berek_ldpc_decide(&code, posterior, &decided, kernel)
                     }
-                    berek_ldpc_decide(&code, posterior, &decided, kernel)
                 }
             }
         }
