@@ -8,6 +8,8 @@ package struct TagRecord: Sendable {
     package var tags: [TimeTag] = []
     package var losses: [LossMark<DeviceTicks>] = []
     package var completeThrough: UInt64 = 0
+
+    package init(tickPeriod: TickPeriod) { self.tickPeriod = tickPeriod }
 }
 
 extension TagRecord {

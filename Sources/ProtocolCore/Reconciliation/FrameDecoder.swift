@@ -60,7 +60,9 @@ public struct FrameDecoder: Sendable {
     static let catchUp = 1.1
     /// The share of that entropy below which disclosing single bits is a waste, since a bit that
     /// is not known to be doubtful tells only h(e) bits about the errors.
-    static let leastShare = 0.85
+    ///
+    /// The entropy is that of an estimate: in a frame of 30,000 bits at 2 % it scatters by 4 %.
+    static let leastShare = 0.75
 
     /// A decoder for one frame; `code` must be the code of `plan.shape`.
     public init(plan: ReconciliationPlan, code: LDPCCode) {
