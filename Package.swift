@@ -131,7 +131,7 @@ let package = Package(
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "LinuxIO", "DeviceProfiles",
                 "FirmwareProfiles", "Instruments", "OpticalBench", "Emulated", "Registry",
-                "LinkService", "CSystemShims", "TimeTaggers",
+                "LinkService", "CSystemShims", "TimeTaggers", "Calibration",
             ],
             path: "Tests/KernelStage/Guest"),
         .testTarget(name: "QuantitiesTests", dependencies: ["Quantities", "TestSupport"]),

@@ -77,7 +77,8 @@ public enum TCP {
         let outcome = AsyncStream<Bool>.makeStream(bufferingPolicy: .bufferingOldest(1))
         do throws(ByteStreamError) {
             // One shot: who waits may run on another thread, and until it does the descriptor stays
-            // ready. The reactor would turn in circles, and on one processor keep that thread off it.
+            // ready. The reactor would turn in circles, and on one processor keep that thread off
+            // it.
             try reactor.watch(descriptor, events: events | EPOLLONESHOT.rawValue) { _ in
                 outcome.continuation.yield(true)
             }

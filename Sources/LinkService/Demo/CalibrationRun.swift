@@ -44,19 +44,39 @@ public struct CalibrationRun: Sendable {
         let link = try EmulatedLink(
             file: bench, plan: plan, catalog: catalog, reactor: reactor, certified: certified)
         let instruments = try await link.openReceiver(try await link.discover())
+        return try await Self.calibrate(
+            link, plan: plan, instruments: instruments, reactor: reactor, through: last
+        ) { [progress] step, _ in progress("calibrated \(step.rawValue)") }
+    }
+
+    /// Calibrates `link` with instruments that are open, and closes them.
+    ///
+    /// - Parameters:
+    ///   - instruments: Bob's, wherever they were opened.
+    ///   - reactor: the one that their drivers run on.
+    ///   - last: the last procedure.
+    ///   - onRecord: called after each procedure.
+    /// - Returns: the records, in order.
+    /// - Throws: the failure of the first procedure that does not succeed.
+    public static func calibrate(
+        _ link: EmulatedLink, plan: LinkPlan, instruments: ReceiverInstruments,
+        reactor: any Reactor, through last: Step,
+        onRecord: @Sendable (Step, CalibrationRecord) -> Void
+    ) async throws -> [CalibrationRecord] {
         let pair = try await LinkPair(
-            plan: plan, seed: bench.seed, instruments: instruments, source: link.source,
+            plan: plan, seed: link.file.seed, instruments: instruments, source: link.source,
             receiverZ: link.configuration.receiver.probabilityZ,
-            slotOrigin: link.devices.context.origin, profileDigests: catalog.profiles.map(\.id),
-            reactor: reactor)
+            slotOrigin: link.devices.context.origin,
+            profileDigests: link.catalog.profiles.map(\.id), reactor: reactor)
         reactor.start { await pair.alice.run() }
-        try await pair.bob.connect()
-        try await pair.bob.startAcquisition()
         var records: [CalibrationRecord] = []
         do {
+            try await pair.bob.connect()
+            try await pair.bob.startAcquisition()
             for step in Step.allCases {
-                records.append(try await pair.sequence.run(step))
-                progress("calibrated \(step.rawValue)")
+                let record = try await pair.sequence.run(step)
+                records.append(record)
+                onRecord(step, record)
                 if step == last { break }
             }
         } catch {

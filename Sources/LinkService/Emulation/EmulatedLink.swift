@@ -116,10 +116,21 @@ public final class EmulatedLink: Sendable {
     public func openReceiver(
         _ found: [DiscoveredDevice]
     ) async throws -> ReceiverInstruments {
+        try await Self.openReceiver { terminal in try make(terminal, from: found) }
+    }
+
+    /// Opens the instruments of Bob's node and sets them to the operating point of the bench.
+    ///
+    /// - Parameter make: makes the driver of the instrument at a terminal.
+    /// - Throws: what `make` throws, and `DriverError` when an instrument does not open; those opened
+    ///   before are closed.
+    public static func openReceiver(
+        _ make: (BenchTerminal) async throws -> OpenableInstrument
+    ) async throws -> ReceiverInstruments {
         var opened: [any Instrument] = []
         do {
             func open(_ terminal: BenchTerminal) async throws -> OpenableInstrument {
-                let made = try make(terminal, from: found)
+                let made = try await make(terminal)
                 try await made.instrument.open()
                 opened.append(made.instrument)
                 return made
@@ -127,14 +138,14 @@ public final class EmulatedLink: Sendable {
             guard
                 let tagger = try await open(.receiverInputs).timeTagger,
                 let controller = try await open(.receiverPlates).polarizationController
-            else { throw Self.wrongKind }
+            else { throw wrongKind }
             var detectors: [any SinglePhotonDetector] = []
             for terminal in BenchTerminal.detectors {
                 guard let detector = try await open(terminal).singlePhotonDetector else {
-                    throw Self.wrongKind
+                    throw wrongKind
                 }
-                try await detector.cooling?.setTemperature(Self.detectorTemperature)
-                try await detector.biasing?.setBias(Self.detectorBias)
+                try await detector.cooling?.setTemperature(detectorTemperature)
+                try await detector.biasing?.setBias(detectorBias)
                 detectors.append(detector)
             }
             return ReceiverInstruments(

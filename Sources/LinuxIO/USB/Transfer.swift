@@ -107,8 +107,8 @@ private final class TransferSlot: @unchecked Sendable {
     private var state = State.idle
     private var buffer: USBBuffer?
 
-    /// Counts submissions. Who had the transfer before one has nothing to free, even when it is idle
-    /// again because libusb refused it: it then belongs to whom the completion gave it.
+    /// Counts submissions. Who had the transfer before one has nothing to free, even when it is
+    /// idle again because libusb refused it: it then belongs to whom the completion gave it.
     private(set) var ownership: UInt64 = 0
 
     init(pointer: LibUSBCalls.Transfer, calls: LibUSBCalls) {

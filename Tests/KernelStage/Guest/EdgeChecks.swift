@@ -53,8 +53,8 @@ struct EdgeChecks {
     private static let pulses = 3
     private static let crowdSize = 8
 
-    /// Has other threads at work when each of the next pulses comes, which mark whole seconds of the
-    /// bench.
+    /// Has other threads at work when each of the next pulses comes, which mark whole seconds of
+    /// the bench.
     private func crowdPulses(_ crowd: Crowd) {
         let context = bench.bench.context
         let second = Int64(1_000_000_000_000)

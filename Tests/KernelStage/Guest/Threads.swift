@@ -4,14 +4,15 @@ import HostIO
 import LinuxIO
 import Quantities
 
-/// Threads of ordinary priority that want the processor, as the other programs of a busy machine do.
+/// Threads of ordinary priority that want the processor, as the other programs of a busy machine
+/// do.
 final class Crowd {
     private let threads: [EpollReactor]
 
     init(_ count: Int) throws { threads = try (0..<count).map { _ in try EpollReactor() } }
 
-    /// Wakes the threads one after the other, the last one shortly before `instant`, and keeps them at
-    /// work until some time after it.
+    /// Wakes the threads one after the other, the last one shortly before `instant`, and keeps them
+    /// at work until some time after it.
     ///
     /// A thread that has slept long and wakes is not preempted for some milliseconds: that is when
     /// `instant` comes too late for another one of ordinary priority.
@@ -28,17 +29,18 @@ final class Crowd {
 }
 
 extension EpollReactor {
-    /// Makes this reactor's thread the hardware of the machine: it runs as soon as its time has come,
-    /// whatever the programs do.
+    /// Makes this reactor's thread the hardware of the machine: it runs as soon as its time has
+    /// come, whatever the programs do.
     ///
-    /// The bench stands for instruments, and no instrument waits for the scheduler of the host. With
-    /// one processor and ordinary priority, its pulses came late by as much as other processes had to
-    /// finish first; eleven workers of udevd that end together took 20 ms.
+    /// The bench stands for instruments, and no instrument waits for the scheduler of the host.
+    /// With one processor and ordinary priority, its pulses came late by as much as other processes
+    /// had to finish first; eleven workers of udevd that end together took 20 ms.
     func becomeHardware() async throws {
         let code = await withCheckedContinuation { (done: CheckedContinuation<Int32, Never>) in
             schedule(at: now) {
-                // The lowest real-time priority: interrupt threads of the kernel come first. Threads
-                // that are started from here, such as those of the shared pool, are no hardware.
+                // The lowest real-time priority: interrupt threads of the kernel come first.
+                // Threads that are started from here, such as those of the shared pool, are no
+                // hardware.
                 var parameters = sched_param()
                 parameters.sched_priority = sched_get_priority_min(SCHED_FIFO)
                 let status = sched_setscheduler(0, SCHED_FIFO | Self.resetOnFork, &parameters)
