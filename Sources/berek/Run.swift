@@ -8,8 +8,9 @@ struct Run: AsyncParsableCommand {
         abstract: "Runs one node of a link, described by a YAML file.",
         discussion: """
             Alice listens, Bob connects; start them in either order. Both must name the same \
-            bench seed and plan. Ends after the number of keys in the file, or on SIGINT. Keys \
-            stay in memory; their names and digests are printed.
+            bench seed and plan. Ends after the number of keys in the file, or on SIGINT; a lost \
+            connection or a peer that died begins another session. With 'state' in the file, pads and \
+            keys are kept in that folder; their names and digests are printed.
 
             Exit code 0 when the keys were made, 1 when the session ended before, 5 when \
             interrupted.
@@ -24,6 +25,7 @@ struct Run: AsyncParsableCommand {
         StopSignals.install()
         let node = NodeRun(
             configuration: configuration, catalog: try profiles.catalog(),
+            random: { SystemRandomNumberGenerator() },
             progress: Progress().show)
         let outcome = try await node.run(isStopped: { StopSignals.isRequested })
         let keys = outcome.delivered.map { ($0.identifier.description, hexadecimal($0.digest())) }

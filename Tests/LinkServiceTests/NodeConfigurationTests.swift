@@ -46,7 +46,7 @@ struct NodeConfigurationTests {
         ),
         (
             "seed: 9", "sead: 9",
-            "bob.yaml:3:25: expected one of kind, seed, drift, found 'sead'"
+            "bob.yaml:3:25: expected one of kind, seed, drift, source, found 'sead'"
         ),
         (
             "kind: emulated, ", "",
@@ -66,7 +66,8 @@ struct NodeConfigurationTests {
         ),
         (
             "keys: 3", "keyz: 3",
-            "bob.yaml:7:1: expected one of node, peer, bench, plan, keys, found 'keyz'"
+            "bob.yaml:7:1: expected one of node, peer, bench, plan, keys, state, "
+                + "found 'keyz'"
         ),
         ("node: bob\n", "", "bob.yaml:1:1: expected the key 'node', found no such key"),
     ])

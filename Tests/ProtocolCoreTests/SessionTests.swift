@@ -121,7 +121,10 @@ private func octets(_ block: SecretBlock) -> [UInt8] { block.key.withBytes { Arr
         let report = try #require(
             link.ofAlice.keys.first?.report ?? link.ofAlice.discarded.first, "seed \(seed)")
         #expect(report.block == 0, "seed \(seed)")
-        #expect((report.revealRounds > 0) == (errorProbability == 0.065), "seed \(seed)")
+        // At 9 % a frame may be asked for single bits before it is given up.
+        if errorProbability < 0.09 {
+            #expect((report.revealRounds > 0) == (errorProbability == 0.065), "seed \(seed)")
+        }
         #expect((report.droppedFrames > 0) == (errorProbability == 0.09), "seed \(seed)")
         var disclosed = 0
         var whole = 0

@@ -17,15 +17,14 @@ public struct NodeRun: Sendable {
     let configuration: NodeConfiguration
     let catalog: ProfileCatalog
     let progress: @Sendable (String) -> Void
-    /// The source of nonces, coins and seeds: the system's, unless a test wants another.
+    /// The source of nonces, coins and seeds.
     let random: @Sendable () -> any RandomNumberGenerator & Sendable
 
-    /// A node that has not started.
+    /// A node that has not started; `random` makes the generator of each session, on a real link
+    /// one that nobody can foresee.
     public init(
         configuration: NodeConfiguration, catalog: ProfileCatalog,
-        random: @escaping @Sendable () -> any RandomNumberGenerator & Sendable = {
-            SystemRandomNumberGenerator()
-        },
+        random: @escaping @Sendable () -> any RandomNumberGenerator & Sendable,
         progress: @escaping @Sendable (String) -> Void
     ) {
         self.configuration = configuration
