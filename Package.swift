@@ -95,7 +95,7 @@ let package = Package(
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "LinuxIO", "DeviceProfiles",
                 "FirmwareProfiles", "Instruments", "OpticalBench", "EventPipeline",
-                "ProtocolCore", "Calibration", "Emulated", "Registry",
+                "ProtocolCore", "Calibration", "Emulated", "Registry", "TimeTaggers",
                 .product(name: "Yams", package: "Yams"),
             ], plugins: ["EmbedProfiles"]),
 
@@ -197,7 +197,7 @@ let package = Package(
             dependencies: [
                 "Quantities", "LinkTypes", "HostIO", "Instruments", "OpticalBench", "ProtocolCore",
                 "Calibration", "DeviceProfiles", "Emulated", "EventPipeline", "FirmwareProfiles",
-                "LinuxIO", "LinkService", "Registry", "TestSupport",
+                "LinuxIO", "LinkService", "Registry", "TestSupport", "TimeTaggers",
             ]),
         .testTarget(name: "CommandLineTests", dependencies: ["TestSupport"]),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"]),

@@ -113,8 +113,8 @@ extension DeviceAvailability {
             NextAction("load a supported firmware, or add a profile of this one with --profiles")
         case .awaitingFirmware:
             NextAction(
-                "load the firmware image of the model into it, for example with fxload, and look "
-                    + "for devices again")
+                "load the firmware image of the model into it, and look for devices again",
+                command: "berek devices load-firmware --image FILE")
         case .ambiguous(let profiles):
             profiles.count == 1
                 ? NextAction(

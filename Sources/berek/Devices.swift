@@ -9,6 +9,21 @@ import Registry
 
 struct Devices: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+        abstract: "Lists the instruments found; loads firmware into those that have none.",
+        subcommands: [ListDevices.self, LoadFirmware.self], defaultSubcommand: ListDevices.self)
+
+    /// The hosts of this machine.
+    static func hostPorts(_ reactor: EpollReactor) async throws -> HostPorts {
+        HostPorts(
+            usb: try await LibUSBHost(reactor: reactor), serial: LinuxSerialHost(reactor: reactor),
+            reactor: reactor)
+    }
+}
+
+/// `berek devices`.
+struct ListDevices: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list",
         abstract: "Lists the instruments found, and why one can not be used.",
         discussion: """
             Looks at USB and serial ports of this machine without opening anything; with \
@@ -58,9 +73,7 @@ struct Devices: AsyncParsableCommand {
     private func realDevices(_ catalog: ProfileCatalog) async throws -> [DiscoveredDevice] {
         let reactor = try EpollReactor()
         defer { reactor.stop() }
-        let ports = HostPorts(
-            usb: try await LibUSBHost(reactor: reactor), serial: LinuxSerialHost(reactor: reactor),
-            reactor: reactor)
+        let ports = try await Devices.hostPorts(reactor)
         return try await BuiltInDrivers.registry().discover(on: ports, catalog: catalog)
     }
 }

@@ -21,7 +21,9 @@ struct CommandLineTests {
         return root.appending(path: ".build/release/berek")
     }()
 
-    private func run(_ arguments: String...) throws -> Outcome {
+    private func run(_ arguments: String...) throws -> Outcome { try run(arguments) }
+
+    private func run(_ arguments: [String]) throws -> Outcome {
         let process = Process()
         process.executableURL = Self.binary
         process.arguments = arguments
@@ -49,7 +51,8 @@ struct CommandLineTests {
     }
 
     @Test(arguments: [
-        ["--help"], ["demo", "--help"], ["devices", "--help"], ["profiles", "--help"],
+        ["--help"], ["demo", "--help"], ["devices", "--help"],
+        ["devices", "load-firmware", "--help"], ["profiles", "--help"],
         ["profiles", "check", "--help"], ["profiles", "table", "--help"],
         ["profiles", "udev", "--help"], ["calibrate", "--help"], ["run", "--help"],
         ["inspect", "--help"], ["convert", "--help"], ["bench", "--help"],
@@ -227,5 +230,46 @@ struct CommandLineTests {
         #expect(document["records"] as? Int == 435_319)
         #expect(document["events"] as? Int == 305_565)
         #expect(abs((document["duration_s"] as? Double ?? 0) - 5) < 0.01)
+    }
+
+    /// The bare chip of a bench is loaded, and what stands in the way has a place and an exit code.
+    @Test func firmwareIsLoadedIntoABareChip() throws {
+        let image = try temporaryFile(
+            "own.ihx",
+            Data(
+                """
+                :03000000020000FB
+                :123E000012010002FFFFFF40B404041001000000000190
+                :00000001FF
+
+                """.utf8))
+        let bench = try temporaryFile(
+            "cold.yaml",
+            Data(
+                """
+                schema: 1
+                name: cold
+                devices:
+                  - {name: t, profile: umass-timetag-fpga, cold: true}
+
+                """.utf8))
+        let listed = try run("devices", "--emulated", "--bench", bench.path())
+        #expect(listed.status == 4 && listed.output.contains("berek devices load-firmware"))
+        let arguments = ["devices", "load-firmware", "--emulated", "--bench", bench.path()]
+        func load(_ more: String...) throws -> Outcome { try run(arguments + more) }
+        let loaded = try load("--image", image.path())
+        #expect(loaded.status == 0, "\(loaded.error)")
+        #expect(loaded.output.contains("21 bytes loaded; it is now UMass Goldner Lab FPGA timetag"))
+        let json = try load("--image", image.path(), "--json")
+        #expect(json.status == 0 && json.output.contains("umass-timetag-fpga"))
+        let elsewhere = try load("--image", image.path(), "--device", "1-7")
+        #expect(elsewhere.status == 4 && elsewhere.error.contains("a bare chip at port 1-7"))
+        let missing = try load("--image", "/nonexistent/x.ihx")
+        #expect(missing.status == 1 && missing.error.contains("/nonexistent/x.ihx: No such file"))
+        let damaged = try temporaryFile("bad.ihx", Data(":00000001FE\n".utf8))
+        let refused = try load("--image", damaged.path())
+        #expect(refused.status == 1 && refused.error.contains("BRK-FWI-001"))
+        #expect(refused.error.contains("bad.ihx:1:"))
+        #expect(try load().status == 2)
     }
 }

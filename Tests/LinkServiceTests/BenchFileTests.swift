@@ -1,6 +1,7 @@
 import DeviceProfiles
 import Emulated
 import FirmwareProfiles
+import Foundation
 import HostIO
 import Instruments
 import LinkService
@@ -174,6 +175,151 @@ struct BenchFileTests {
             _ = try read(parts[0] + other + parts[1])
         }
         #expect(error?.description == message)
+    }
+
+    private static let wires = """
+        schema: 1
+        name: wires
+        devices:
+          - {name: mounts, profile: thorlabs-ell14, addresses: [2, 3, 8]}
+          - {name: fpga, profile: umass-timetag-fpga, cold: true}
+          - name: gated
+            profile: ttl-gated-spad
+            wired_to: detector_d
+            chip: chip7
+            lines: {gate_enable: 3, fault: 0}
+          - {name: bridge, profile: silabs-cp2112, chip: chip7, pins: {0: 3, 7: 5}}
+          - {name: "320012345", profile: labjack-u3, chip: chip7, pins: {16: 0, 4: 6}}
+
+        """
+
+    @Test func wiresAddressesAndColdChipsAreRead() throws {
+        let devices = try read(Self.wires).devices
+        #expect(devices[0].addresses == [2, 3, 8] && !devices[0].isCold)
+        #expect(devices[1].isCold && devices[1].addresses.isEmpty)
+        func line(_ offset: UInt32) -> GPIOLineID { GPIOLineID(chip: "chip7", offset: offset) }
+        // The line of a role is no taken line for a pin.
+        #expect(devices[3].pins == [0: line(3), 7: line(5)] && devices[3].lines.isEmpty)
+        #expect(devices[4].pins == [16: line(0), 4: line(6)])
+    }
+
+    @Test(arguments: [
+        (
+            "[2, 3, 8]", "[2, 3, 2]", "b.yaml:4:63: expected each address once, found 2 again"
+        ),
+        ("[2, 3, 8]", "[16]", "b.yaml:4:57: expected an integer from 0 to 15, found '16'"),
+        ("[2, 3, 8]", "[]", "b.yaml:4:56: expected a list of 1 to 16 addresses, found 0"),
+        (
+            "profile: umass-timetag-fpga, cold: true",
+            "profile: oz-epc-400, addresses: [1]",
+            "b.yaml:5:50: expected no addresses: oz-epc-400 does not share its line, found "
+                + "addresses of fpga"
+        ),
+        (
+            "profile: umass-timetag-fpga, cold: true", "profile: s15-tdc1, cold: true",
+            "b.yaml:5:43: expected false: s15-tdc1 is not a model that is loaded at first, "
+                + "found 'true'"
+        ),
+        ("cold: true", "cold: very", "b.yaml:5:53: expected true or false, found 'very'"),
+        (
+            "profile: umass-timetag-fpga, cold: true", "profile: s15-tdc1, pins: {0: 1}",
+            "b.yaml:5:43: expected no pins: only an instrument with digital inputs and outputs "
+                + "has them, found pins of fpga"
+        ),
+        (
+            "cold: true", "chip: chip7",
+            "b.yaml:5:53: expected a chip with lines or pins on it, found it alone"
+        ),
+        (
+            "chip: chip7, pins: {0: 3, 7: 5}", "pins: {0: 3}",
+            "b.yaml:11:5: expected the key 'chip', found no such key"
+        ),
+        (
+            "{0: 3, 7: 5}", "{0: 3, 8: 5}",
+            "b.yaml:11:70: expected one of 0, 1, 2, 3, 4, 5, 6, 7, found '8'"
+        ),
+        (
+            "{0: 3, 7: 5}", "{0: 3, 7: 3}",
+            "b.yaml:11:73: expected a line without another pin, found chip7 line 3, which pin 0 has"
+        ),
+        (
+            "{16: 0, 4: 6}", "{16: 0, 4: 5}",
+            "b.yaml:12:76: expected a line without another pin, found chip7 line 5, which bridge has"
+        ),
+        ("{16: 0, 4: 6}", "{}", "b.yaml:12:65: expected at least one pin, found none"),
+    ])
+    func aWrongWireIsRefusedWithItsPlace(piece: String, with other: String, message: String) throws
+    {
+        let parts = Self.wires.split(
+            separator: piece, maxSplits: 1, omittingEmptySubsequences: false)
+        try #require(parts.count == 2)
+        let error = #expect(throws: ConfigurationError.self) {
+            _ = try read(parts[0] + other + parts[1])
+        }
+        #expect(error?.description == message)
+    }
+
+    /// Pins switch and read the lines of the bench; several units answer on one line.
+    @Test func wiresAndAddressesWork() throws {
+        // A gated detector needs more lines than this one has.
+        let bench = try read(
+            Self.wires.replacing(
+                "profile: ttl-gated-spad\n    wired_to: detector_d\n    chip: chip7\n"
+                    + "    lines: {gate_enable: 3, fault: 0}",
+                with: "profile: s15-spd"))
+        let catalog = try catalog.get()
+        let reactor = VirtualReactor()
+        try reactor.run {
+            let link = try EmulatedLink(
+                file: bench, plan: LinkPlan(), catalog: catalog, reactor: reactor)
+            let found = try await link.discover()
+            func open(_ profile: String) async throws -> OpenableInstrument {
+                let device = try #require(found.first { $0.profile == profile }, "\(profile)")
+                let made = try link.registry.make(
+                    device, catalog: catalog, ports: link.ports, wiring: link.wiring)
+                try await made.instrument.open()
+                return made
+            }
+            guard case .digitalIO(let bridge) = try await open("silabs-cp2112"),
+                case .polarizationController(let mounts) = try await open("thorlabs-ell14")
+            else {
+                Issue.record("other kinds")
+                return
+            }
+            #expect(await mounts.axes.count == 3)
+            let chip = try #require(try await bridge.lines.chips().first?.name)
+            let output = try await bridge.lines.output(
+                GPIOLineID(chip: chip, offset: 7), safeLevel: false,
+                options: GPIOLineOptions(consumer: "test"))
+            let wire = GPIOLineID(chip: "chip7", offset: 5)
+            for level in [true, false, true] {
+                try await output.set(level)
+                #expect(link.devices.gpio.electricalLevel(wire) == level)
+            }
+            #expect(
+                found.first { $0.address.description.contains("usb") && $0.profile == nil }?
+                    .availability.name == "awaiting_firmware")
+        }
+    }
+
+    /// The bench with an instrument of every shipped profile: all are found, known and ready.
+    @Test func theLabHasEveryProfileReady() throws {
+        let catalog = try catalog.get()
+        let root = URL(filePath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().deletingLastPathComponent()
+        let text = try String(
+            contentsOf: root.appending(path: "benches/lab.yaml"), encoding: .utf8)
+        let bench = try BenchFile(text: text, file: "lab.yaml", catalog: catalog)
+        #expect(Set(bench.devices.map(\.profile)) == Set(catalog.profiles.map(\.id)))
+        let reactor = VirtualReactor()
+        let found = try reactor.run {
+            let link = try EmulatedLink(
+                file: bench, plan: LinkPlan(), catalog: catalog, reactor: reactor)
+            return try await link.discover()
+        }
+        let refused = found.filter { $0.availability != .ready }
+        #expect(refused.isEmpty, "\(refused.map { "\($0.address) \($0.availability)" })")
+        #expect(found.map { $0.profile ?? "" }.sorted() == bench.devices.map(\.profile).sorted())
     }
 
     @Test func whatTheParserSaysHasAPlace() throws {

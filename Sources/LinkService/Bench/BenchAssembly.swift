@@ -27,7 +27,8 @@ struct BenchAssembly {
             try bench.add(
                 BenchEntry(
                     profile: profile, serial: device.name, connection: connection,
-                    path: device.port, speed: device.speed, cable: cable(device.name)))
+                    path: device.port, speed: device.speed, addresses: device.addresses,
+                    startsCold: device.isCold, pins: device.pins, cable: cable(device.name)))
             declare(device, profile, connection, in: &wiring)
         }
         return wiring
@@ -35,9 +36,14 @@ struct BenchAssembly {
 
     /// The chips that the lines of the file are on, with a name for each line in use.
     private func addChips() {
-        let lines = file.devices.flatMap { device in
-            device.lines.map { (line: $0.value, name: "\(device.name) \($0.key)") }
-        }
+        // Pins before lines: a line that both have is called after the instrument that it belongs to.
+        let lines =
+            file.devices.flatMap { device in
+                device.pins.map { (line: $0.value, name: "\(device.name) pin \($0.key)") }
+            }
+            + file.devices.flatMap { device in
+                device.lines.map { (line: $0.value, name: "\(device.name) \($0.key)") }
+            }
         for chip in Set(lines.map(\.line.chip)).sorted() {
             let own = lines.filter { $0.line.chip == chip }
             let count = Int(own.map(\.line.offset).max() ?? 0) + 1
@@ -60,11 +66,11 @@ struct BenchAssembly {
             wiring.lines.append(
                 GPIOWiring(name: device.name, profile: profile.id, lines: assignment))
         }
-        if profile.identity.transport == .serialLine {
+        if profile.identity.transport == .serialLine || profile.usb?.isGeneric ?? false {
             wiring.serial.append(
                 SerialWiring(
                     name: device.name, profile: profile.id,
-                    location: .adapter(serial: device.name)))
+                    location: .adapter(serial: device.name), addresses: device.addresses))
         }
     }
 }

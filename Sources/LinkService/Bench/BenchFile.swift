@@ -18,6 +18,12 @@ public struct BenchDevice: Hashable, Sendable {
     public var speed = USBSpeed.high
     /// The GPIO lines it is wired to, by role.
     public var lines: [String: GPIOLineID] = [:]
+    /// The lines that its digital pins are wired to, by number.
+    public var pins: [Int: GPIOLineID] = [:]
+    /// The addresses of the units on its line, in the order the light passes them; empty for one unit.
+    public var addresses: [UInt8] = []
+    /// Whether it is a bare chip that waits for its firmware.
+    public var isCold = false
     /// An instrument.
     public init(name: String, profile: String) {
         self.name = name
@@ -101,7 +107,11 @@ public struct BenchFile: Hashable, Sendable {
         _ node: Node, _ reader: StrictYAML, _ catalog: ProfileCatalog
     ) throws(ConfigurationError) -> BenchDevice {
         let fields = try reader.fields(
-            node, ["name", "profile", "wired_to", "port", "speed", "chip", "lines"],
+            node,
+            [
+                "name", "profile", "wired_to", "port", "speed", "chip", "lines", "pins",
+                "addresses", "cold",
+            ],
             "a mapping that describes a device")
         let nameNode = try reader.required(fields, "name", of: node)
         let name = try reader.string(
@@ -133,11 +143,22 @@ public struct BenchFile: Hashable, Sendable {
             let word = try reader.string(node, "high or full") { ["high", "full"].contains($0) }
             device.speed = word == "full" ? .full : .high
         }
-        device.lines = try lines(fields, node, device, profile, reader)
+        try readWires(fields, of: node, into: &device, profile, reader)
+        if let node = fields["addresses"] {
+            device.addresses = try Self.addresses(node, device, profile, reader)
+        }
+        if let node = fields["cold"] {
+            device.isCold = try reader.flag(node)
+            guard !device.isCold || !(profile.coldBoot?.memory.isEmpty ?? true) else {
+                throw reader.error(
+                    node, "false: \(profile.id) is not a model that is loaded at first",
+                    reader.text(node))
+            }
+        }
         return device
     }
 
-    private static func isName(_ text: String) -> Bool {
+    static func isName(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count) && !text.hasPrefix(".")
             && text.wholeMatch(of: /[A-Za-z0-9._-]+/) != nil
     }
@@ -158,42 +179,6 @@ public struct BenchFile: Hashable, Sendable {
                 node, "a terminal that is free", "\(terminal.rawValue), which \(other.name) has")
         }
         return terminal
-    }
-
-    /// The wires of an instrument on GPIO lines.
-    private func lines(
-        _ fields: [String: Node], _ node: Node, _ device: BenchDevice, _ profile: DeviceProfile,
-        _ reader: StrictYAML
-    ) throws(ConfigurationError) -> [String: GPIOLineID] {
-        let isWired = profile.identity.transport == .gpio && device.terminal != .standIn
-        guard isWired else {
-            if let stray = fields["chip"] ?? fields["lines"] {
-                throw reader.error(
-                    stray,
-                    "no lines: only an instrument on GPIO lines that is wired to the bench "
-                        + "has them", "lines of \(device.name)")
-            }
-            return [:]
-        }
-        let chip = try reader.string(
-            try reader.required(fields, "chip", of: node), "the name of a GPIO chip", Self.isName)
-        let roles = profile.lines.map(\.role)
-        let table = try reader.required(fields, "lines", of: node)
-        let offsets = try reader.fields(table, roles, "a mapping of line numbers by role")
-        var lines: [String: GPIOLineID] = [:]
-        let taken = devices.flatMap { other in other.lines.values.map { (other.name, $0) } }
-        for role in roles {
-            guard let node = offsets[role] else { continue }
-            let line = GPIOLineID(chip: chip, offset: UInt32(try reader.integer(node, 0...63)))
-            let holder = lines.first { $0.value == line }?.key
-            if let holder = holder ?? taken.first(where: { $0.1 == line })?.0 {
-                throw reader.error(
-                    node, "a line that is free", "\(chip) line \(line.offset), which \(holder) has")
-            }
-            lines[role] = line
-        }
-        guard !lines.isEmpty else { throw reader.error(table, "at least one line", "none") }
-        return lines
     }
 
     // MARK: - Faults

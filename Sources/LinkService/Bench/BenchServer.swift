@@ -188,11 +188,12 @@ public final class BenchServer: Sendable {
     }
 
     private static func lines(of device: BenchDevice) -> JSONText {
-        .object(
-            device.lines.sorted {
-                ($0.value.chip, $0.value.offset) < ($1.value.chip, $1.value.offset)
-            }
-            .map { ($0.key, .string("\($0.value.chip)/\($0.value.offset)")) })
+        let wires =
+            device.lines.map { (name: $0.key, line: $0.value) }
+            + device.pins.map { (name: "pin \($0.key)", line: $0.value) }
+        return .object(
+            wires.sorted { ($0.line.chip, $0.line.offset) < ($1.line.chip, $1.line.offset) }
+                .map { ($0.name, .string("\($0.line.chip)/\($0.line.offset)")) })
     }
 
     /// The fronts, one a line.

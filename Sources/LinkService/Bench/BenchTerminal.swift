@@ -45,8 +45,12 @@ public enum BenchTerminal: String, CaseIterable, Hashable, Sendable {
     ) throws(MissingProfileField) -> BenchConnection {
         switch self {
         case .standIn:
+            if profile.identity.kind == .digitalIO, !device.pins.isEmpty {
+                return .digitalIO(pins: device.pins)
+            }
             return try .standIn(
-                for: profile, name: device.name, context: bench.context, gpio: bench.gpio)
+                for: profile, name: device.name, context: bench.context, gpio: bench.gpio,
+                units: max(1, device.addresses.count))
         case .receiverInputs:
             return .timeTagger(inputs: optics.receiverInputs, oscillator: optics.receiverOscillator)
         case .sourceInputs:

@@ -55,6 +55,8 @@ public struct BenchEntry {
     /// Whether it is a bare chip that waits for firmware each time it gets power (`FX2Chip`). Else its
     /// firmware is in a boot memory.
     public var startsCold: Bool
+    /// The bench's line that each digital pin of an instrument with analog terminals is wired to.
+    public var pins: [Int: GPIOLineID]
     /// How it reaches its host, when it has a serial port.
     public var cable: SerialCable
 
@@ -62,7 +64,7 @@ public struct BenchEntry {
     public init(
         profile: DeviceProfile, serial: String, connection: BenchConnection, path: String? = nil,
         speed: USBSpeed = .high, addresses: [UInt8] = [], startsCold: Bool = false,
-        cable: SerialCable = .usb
+        pins: [Int: GPIOLineID] = [:], cable: SerialCable = .usb
     ) {
         self.profile = profile
         self.serial = serial
@@ -71,6 +73,7 @@ public struct BenchEntry {
         self.speed = speed
         self.addresses = addresses
         self.startsCold = startsCold
+        self.pins = pins
         self.cable = cable
     }
 }

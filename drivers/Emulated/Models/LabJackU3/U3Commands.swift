@@ -65,6 +65,7 @@ extension U3Unit {
             }
             state = U3State(memory.powerUp)
             for output in state.outputs.indices { drive(output, at: now) }
+            applyLines()
             return reply(0x99, nil)
         case 0xA8: return reply(0xA9, .streamConfigInvalid)
         case 0xB0: return reply(0xB1, .streamNotRunning)
@@ -125,6 +126,7 @@ extension U3Unit {
         if mask & 0x01 != 0 { state.timerCounterConfig = data[2] }
         if mask & 0x04 != 0 { state.analog[0] = data[4] | (hasHighVoltage ? 0x0F : 0) }
         if mask & 0x08 != 0 { state.analog[1] = data[5] }
+        applyLines()
         return [0, 0, state.timerCounterConfig, 1] + state.analog
     }
 

@@ -22,6 +22,7 @@ extension U3Unit {
                 result += try run(part.name, arguments, at: now)
             } catch { return [error.rawValue, frame, echo] }
         }
+        applyLines()
         return [0, 0, echo] + result
     }
 
@@ -33,7 +34,7 @@ extension U3Unit {
             let code = try reading(arguments[0] & 0x1F, against: arguments[1], at: now)
             return [UInt8(code & 0xFF), UInt8(code >> 8)]
         case "io_bit_state_read":
-            return [state.level(line: try digital(arguments[0])) ? 1 : 0]
+            return [level(line: try digital(arguments[0])) ? 1 : 0]
         case "io_bit_state_write":
             let line = try digital(arguments[0])
             state.setDirection(line: line, isOutput: true)
@@ -43,7 +44,7 @@ extension U3Unit {
         case "io_bit_dir_write":
             state.setDirection(
                 line: try digital(arguments[0]), isOutput: arguments[0] & 0x80 != 0)
-        case "io_port_state_read": return port { state.level(line: $0) }
+        case "io_port_state_read": return port { level(line: $0) }
         case "io_port_dir_read": return port { state.isOutput(line: $0) }
         case "io_port_state_write":
             forEachLine(arguments) { state.set(line: $0, $1) }

@@ -13,6 +13,6 @@ struct U3Models: EmulatedModelFactory {
         return .usb(
             try U3Unit(
                 profile: entry.profile, context: context, terminals: terminals,
-                serial: entry.serial, hasHighVoltage: true))
+                serial: entry.serial, hasHighVoltage: true, pins: entry.pins, gpio: gpio))
     }
 }

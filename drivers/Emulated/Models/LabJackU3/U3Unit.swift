@@ -21,6 +21,8 @@ public final class U3Unit: EmulatedUSBFunction, @unchecked Sendable {
 
     let context: EmulationContext
     let terminals: any AnalogTerminals
+    private let pins: [Int: GPIOLineID]
+    private let gpio: EmulatedGPIOHost?
     let hasHighVoltage: Bool
     let serial: UInt32
     let hardware: (major: UInt8, minor: UInt8)
@@ -44,15 +46,19 @@ public final class U3Unit: EmulatedUSBFunction, @unchecked Sendable {
     private var commandsToIgnore = 0
     private var repliesToDamage = 0
 
-    /// A unit wired to `terminals`.
+    /// A unit wired to `terminals`, its digital lines, FIO 0 to 7, EIO 8 to 15 and CIO 16 to 19, to
+    /// those lines of `gpio` that `pins` names.
     ///
     /// - Throws: `MissingProfileField` when the profile does not describe such a unit.
     public init(
         profile: DeviceProfile, context: EmulationContext, terminals: any AnalogTerminals,
-        serial: String, hasHighVoltage: Bool
+        serial: String, hasHighVoltage: Bool, pins: [Int: GPIOLineID] = [:],
+        gpio: EmulatedGPIOHost? = nil
     ) throws(MissingProfileField) {
         self.context = context
         self.terminals = terminals
+        self.pins = pins
+        self.gpio = gpio
         self.hasHighVoltage = hasHighVoltage
         self.serial = UInt32(serial) ?? 320_000_000
         commandEndpoint = try profile.endpoint("command").address
@@ -116,7 +122,25 @@ public final class U3Unit: EmulatedUSBFunction, @unchecked Sendable {
         state = U3State(memory.powerUp)
         replies = []
         for output in state.outputs.indices { drive(output, at: now) }
+        applyLines()
         restartWatchdog(at: now)
+    }
+
+    // MARK: - Wires
+
+    /// Puts digital outputs on their wires and lets go of the others.
+    func applyLines() {
+        for (pin, line) in pins.sorted(by: { $0.key < $1.key }) {
+            let number = UInt8(pin)
+            let isDriven = !state.isAnalog(line: number) && state.isOutput(line: number)
+            gpio?.wire(line)?.driveFromHost(isDriven ? state.level(line: number) : nil)
+        }
+    }
+
+    /// The level of a digital line: what it drives, or what is on its wire.
+    func level(line: UInt8) -> Bool {
+        let wire = pins[Int(line)].flatMap { gpio?.wire($0) }
+        return state.isOutput(line: line) ? state.level(line: line) : wire?.level ?? true
     }
 
     /// Puts the voltage of an output's code on its terminal.
@@ -208,7 +232,10 @@ public final class U3Unit: EmulatedUSBFunction, @unchecked Sendable {
         guard let deadline = watchdogDeadline, deadline <= now else { return }
         watchdogActions += 1
         let settings = memory.watchdog
-        if settings.setsLine { state.set(line: settings.line & 0x1F, settings.line & 0x80 != 0) }
+        if settings.setsLine {
+            state.set(line: settings.line & 0x1F, settings.line & 0x80 != 0)
+            applyLines()
+        }
         if settings.restarts {
             restart(at: deadline)
         } else {
